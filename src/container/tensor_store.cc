@@ -1,0 +1,1 @@
+#include "container/tensor_store.h"

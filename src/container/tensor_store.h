@@ -1,0 +1,70 @@
+// Tensors in files: what every container has in common.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "encoding/encoding.h"
+
+namespace lowbit {
+
+struct TensorInfo {
+  std::string name;
+  std::vector<int64_t> shape;  ///< outermost first (torch's order); the last dimension is contiguous
+  const Encoding* encoding = nullptr;
+  uint64_t bytes = 0;
+
+  int64_t elements() const;
+  int64_t cols() const { return shape.empty() ? 1 : shape.back(); }
+  int64_t rows() const { return cols() == 0 ? 0 : elements() / cols(); }
+};
+
+/// Tensors of a model, read-only. Every size and offset has been checked against the file before a store exists.
+class TensorStore {
+ public:
+  virtual ~TensorStore() = default;
+
+  const std::vector<TensorInfo>& tensors() const { return tensors_; }
+  /// nullptr if absent.
+  const TensorInfo* find(std::string_view name) const;
+  /// Throws Error that names the file and the tensor.
+  const TensorInfo& at(std::string_view name) const;
+  /// What messages call this store: the path the user gave.
+  const std::string& where() const { return where_; }
+
+  /// The mapped bytes. Touching them makes them resident; drop() undoes that.
+  virtual std::span<const std::byte> data(const TensorInfo& tensor) const = 0;
+  /// Copies a byte range of a tensor without making the mapping resident: for passes over a whole model.
+  virtual void read(const TensorInfo& tensor, uint64_t offset, std::span<std::byte> out) const = 0;
+  virtual void drop(const TensorInfo& tensor) const = 0;
+
+ protected:
+  void add(TensorInfo tensor);  ///< throws Error on a repeated name
+
+  std::string where_;
+
+ private:
+  std::vector<TensorInfo> tensors_;
+  std::unordered_map<std::string, size_t> index_;
+};
+
+/// Tensors being written: their shapes are known before the first byte, so the header goes first and each tensor is
+/// written as it becomes ready, in any order and piecewise. Nothing is under the final name before finish().
+class TensorWriter {
+ public:
+  virtual ~TensorWriter() = default;
+  /// Bytes [offset, offset + bytes.size()) of the tensor with this index in the plan. Thread-safe for disjoint ranges.
+  virtual void write(size_t tensor, uint64_t offset, std::span<const std::byte> bytes) = 0;
+  virtual void finish() = 0;
+};
+
+/// Decodes rows [begin, begin + count) of a Float or Block tensor to binary32.
+void read_rows(const TensorStore& store, const TensorInfo& tensor, int64_t begin, int64_t count, float* out);
+
+}  // namespace lowbit

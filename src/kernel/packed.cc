@@ -1,0 +1,1 @@
+#include "kernel/packed.h"
