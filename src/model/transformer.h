@@ -1,4 +1,4 @@
-// The forward pass. There is one.
+// The forward pass. There is one: what distinguishes architectures is data in ModelConfig.
 #pragma once
 
 #include <cstdint>
@@ -6,54 +6,51 @@
 #include <span>
 #include <vector>
 
-#include "kernel/kernels.h"
+#include "base/thread_pool.h"
+#include "model/kv_cache.h"
 #include "model/source.h"
 
 namespace lowbit {
 
-/// Keys and values of one sequence, binary16, [layer][position][kv_heads * head_dim].
-class KvCache {
- public:
-  KvCache(const ModelConfig& config, int64_t capacity);
-  int64_t size() const { return size_; }          ///< positions filled
-  int64_t capacity() const { return capacity_; }
-  void truncate(int64_t size) { size_ = size; }   ///< forget later positions
-  uint64_t bytes() const { return 2 * (k_.size() + v_.size()); }
-
- private:
-  friend class Transformer;
-  int64_t capacity_, size_ = 0, width_;
-  std::vector<uint16_t> k_, v_;
-};
-
 /// A run of consecutive tokens of one sequence, appended to its cache.
 struct Segment {
   std::span<const int32_t> tokens;
-  KvCache* cache;
+  KvCache* cache = nullptr;  ///< no two segments of a call share one
   int64_t first_output = 0;  ///< hidden states are returned for tokens[first_output ...]
 };
 
-/// Sees the inputs of each matrix before its product: how calibration listens. x is [tokens, cols], row-major.
+/// Sees the inputs of each matrix just before its product: how calibration listens.
 class Tap {
  public:
   virtual ~Tap() = default;
+  /// x is [tokens, cols], row-major; called on the caller's thread. Of the last layer, what follows attention is only
+  /// computed (and seen) for the tokens whose output is wanted.
   virtual void input(const WeightId& weight, const float* x, int64_t tokens, int64_t cols) = 0;
 };
 
 class Transformer {
  public:
-  /// Loads and packs every weight. Source pages are dropped as they are packed.
+  /// Loads and packs every weight, dropping the source's pages behind it. `source` must outlive this object: rows of
+  /// the embedding are read from it as tokens need them. Throws Error for a tensor that no kernel can multiply.
   Transformer(const ModelSource& source, ThreadPool& pool);
   ~Transformer();
+  Transformer(Transformer&&) noexcept;
 
   const ModelConfig& config() const;
   uint64_t weight_bytes() const;  ///< memory of the packed weights
+  ThreadPool& pool() const;
 
-  /// Runs all segments as one batch. Returns the final normed hidden states of the wanted tokens, segment by segment:
-  /// [outputs, hidden]. Throws Error if a token id is out of range or a cache is too small.
+  /// Runs all segments as one batch (internally in slices of at most kSliceTokens, so that memory stays bounded).
+  /// Returns the final normed hidden states of the wanted tokens, segment by segment: [outputs, hidden]. A token's
+  /// result depends, bit for bit, only on the tokens before it in its sequence: not on the other segments, on how
+  /// tokens are spread over calls, nor on the number of threads. Throws Error, and leaves the caches as they were, if
+  /// a token id is out of range or a cache is too small.
   std::vector<float> forward(std::span<const Segment> segments, Tap* tap = nullptr);
+
   /// logits[n, vocab] of hidden states [n, hidden].
   void logits(const float* hidden, int64_t n, float* out, Tap* tap = nullptr);
+
+  static constexpr int64_t kSliceTokens = 512;
 
  private:
   struct Impl;

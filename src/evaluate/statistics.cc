@@ -1,0 +1,1 @@
+#include "evaluate/statistics.h"

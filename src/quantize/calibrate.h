@@ -1,0 +1,26 @@
+// Which input channels matter: squared activations gathered over a text (llama.cpp's importance matrix).
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "container/imatrix.h"
+#include "model/transformer.h"
+#include "text/tokenizer.h"
+
+namespace lowbit {
+
+struct CalibrateOptions {
+  int64_t chunk = 512;         ///< tokens a chunk; each starts from an empty context (with BOS if the model wants one)
+  int64_t chunks = 0;          ///< at most so many; 0: all full chunks of the text
+  bool parse_special = false;  ///< read special tokens out of the text (chat transcripts)
+};
+
+/// Runs `text` through the model and sums x^2 for each input channel of each matrix of each layer, in binary64. Entries
+/// are named as in GGUF ("blk.0.attn_q.weight"); `dataset` is kept for the file's metadata. The same for any number of
+/// threads. Progress on standard error. Throws Error for a text shorter than two chunks, for a chunk that the model
+/// cannot hold, and for activations that are not finite.
+ImportanceMatrix calibrate(Transformer& model, const Tokenizer& tokenizer, std::string_view text,
+                           const std::string& dataset, const CalibrateOptions& options);
+
+}  // namespace lowbit
