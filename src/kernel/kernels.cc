@@ -1,1 +1,112 @@
 #include "kernel/kernels.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <new>
+#include <string>
+
+#include "base/error.h"
+
+namespace lowbit {
+namespace {
+
+#define LOWBIT_TABLE(isa)                                                                                            \
+  Kernels {                                                                                                          \
+    .name = #isa, .code_group = isa::kCodeGroup, .float_group = isa::kFloatGroup, .quantize_row = isa::quantize_row, \
+    .matmul_codes = isa::matmul_codes, .matmul_floats = isa::matmul_floats, .rms_norm = isa::rms_norm,               \
+    .rope = isa::rope, .silu_mul = isa::silu_mul, .add = isa::add_to, .attention = isa::attention,                   \
+    .to_f16 = isa::to_f16, .from_f16 = isa::from_f16, .log_sum_exp = isa::log_sum_exp                                \
+  }
+
+const Kernels& pick() {
+  const char* wanted = std::getenv("LOWBIT_ISA");
+  if (wanted == nullptr || *wanted == '\0') return *all_kernels().back();
+  std::string known;
+  for (const Kernels* k : all_kernels()) {
+    if (k->name == wanted) return *k;
+    known += (known.empty() ? "" : ", ") + std::string(k->name);
+  }
+  fail("LOWBIT_ISA={}: this machine has {}", wanted, known);
+}
+
+/// Weights that one task streams: enough to hide the hand-out, little enough that a late thread costs no more.
+constexpr uint64_t kTaskBytes = 64 << 10;
+
+}  // namespace
+
+const std::vector<const Kernels*>& all_kernels() {
+  static const std::vector<const Kernels*> tables = [] {
+    static const Kernels ref = LOWBIT_TABLE(ref);
+    std::vector<const Kernels*> out{&ref};
+    return out;
+  }();
+  return tables;
+}
+
+const Kernels& kernels() {
+  static const Kernels& picked = pick();
+  return picked;
+}
+
+void Activations::Free::operator()(std::byte* p) const { std::free(p); }
+
+void prepare(const Kernels& k, const PackedMatrix& w, const float* x, int64_t tokens, Activations& out,
+             ThreadPool& pool) {
+  const int64_t cols = w.cols();
+  const int64_t tiles = (cols + kTileCols - 1) / kTileCols;
+  out.floats = traits(w.view().family).is_float;
+  const uint64_t row_bytes =
+      out.floats ? static_cast<uint64_t>(cols) * sizeof(float) : static_cast<uint64_t>(tiles) * sizeof(ActivationTile);
+  const size_t bytes = (static_cast<size_t>(tokens) * row_bytes + 63) / 64 * 64;
+  if (bytes > out.capacity) {
+    out.data.reset(static_cast<std::byte*>(std::aligned_alloc(64, bytes)));
+    out.capacity = out.data == nullptr ? 0 : bytes;
+    if (out.data == nullptr) throw std::bad_alloc();
+  }
+  const int group = out.floats ? k.float_group : k.code_group;
+  out.view = {out.data.get(), tokens, cols, group};
+
+  const bool floats = out.floats;
+  std::byte* data = out.data.get();
+  const auto prepare_group = [&](int64_t g, int) {
+    const int64_t first = g * group, width = std::min<int64_t>(group, tokens - first);
+    for (int64_t i = 0; i < width; ++i) {
+      const float* row = x + (first + i) * cols;
+      if (floats) {
+        float* to = reinterpret_cast<float*>(data) + first * cols + i;
+        for (int64_t c = 0; c < cols; ++c) to[c * width] = row[c];
+      } else {
+        k.quantize_row(row, cols, reinterpret_cast<ActivationTile*>(data) + first * tiles + i, width);
+      }
+    }
+  };
+  pool.run((tokens + group - 1) / group, prepare_group);
+}
+
+void matmul(const Kernels& k, const PackedMatrix& w, const Activations& x, float* out, ThreadPool& pool) {
+  const PackedView& view = w.view();
+  if (x.view.cols != w.cols() || x.floats != traits(view.family).is_float) {
+    throw std::logic_error("activations prepared for another kind of matrix");
+  }
+  const auto multiply = x.floats ? k.matmul_floats : k.matmul_codes;
+  const int64_t panels = w.panels();
+  const int64_t per_task = std::clamp<int64_t>(static_cast<int64_t>(kTaskBytes / view.panel_bytes), 1, panels);
+  pool.run((panels + per_task - 1) / per_task, [&](int64_t task, int) {
+    const int64_t begin = task * per_task;
+    multiply(view, begin, std::min(panels, begin + per_task), x.view, out, w.rows());
+  });
+}
+
+void attend(const Kernels& k, std::span<const AttentionBatch> batches, ThreadPool& pool) {
+  int64_t total = 0;
+  for (const AttentionBatch& b : batches) total += b.tokens;
+  pool.run(total, [&](int64_t index, int) {
+    const AttentionBatch* b = batches.data();
+    for (; index >= b->tokens; ++b) index -= b->tokens;
+    const int64_t at = index * b->heads * b->head_dim, last = b->position + index;
+    const int64_t first = b->window > 0 ? std::max<int64_t>(0, last - b->window + 1) : 0;
+    k.attention({b->q + at, b->k, b->v, b->out + at, b->heads, b->kv_heads, b->head_dim, first, last, b->scale});
+  });
+}
+
+}  // namespace lowbit

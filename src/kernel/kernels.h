@@ -1,45 +1,45 @@
 // The operations of a forward pass, one table of function pointers per instruction set, picked at run time.
 //
 // Batch-invariant by construction: a token's result never depends on the other tokens of the call nor on the number of
-// threads, because every output is one chain of additions in a fixed order.
+// threads, because every output is one chain of additions in a fixed order. The chains are the same for every
+// instruction set, so results are bit-identical across them too.
 #pragma once
 
 #include <cstdint>
+#include <memory>
+#include <span>
 #include <string_view>
 #include <vector>
 
+#include "kernel/ops.h"
 #include "kernel/packed.h"
 
 namespace lowbit {
 
-/// Activations of `tokens` rows prepared for products with a PackedMatrix: binary32 for float weights; for the others
-/// int8 with one scale a 32 columns (scale = amax/127) and the sum of each 16 codes, which the weights' minima need.
+/// Activations of `tokens` rows prepared for products with packed matrices of `cols` columns: binary32 for float
+/// weights; for the others int8 with one scale a 32 columns (see ActivationTile).
 struct Activations {
-  int64_t tokens = 0, cols = 0;
-  const float* f32 = nullptr;     ///< [tokens, cols], the caller's
-  std::vector<int8_t> codes;      ///< [tokens, cols rounded up to kTileCols]
-  std::vector<float> scales;      ///< [tokens, tiles]
-  std::vector<int16_t> sums;      ///< [tokens, tiles, 2]
-};
-
-/// The attention of one token of one sequence, all heads. Softmax is online and in binary32.
-struct AttentionArgs {
-  const float* q;            ///< [heads, head_dim], rotated
-  const uint16_t* k;         ///< binary16 [positions, kv_heads, head_dim], rotated
-  const uint16_t* v;         ///< binary16 [positions, kv_heads, head_dim]
-  float* out;                ///< [heads, head_dim]
-  int heads, kv_heads, head_dim;
-  int64_t first, last;       ///< positions attended to: [first, last]; `first` > 0 with a sliding window
-  float scale;               ///< 1/sqrt(head_dim), usually
+  ActivationView view{};
+  bool floats = false;  ///< what was prepared
+  struct Free {
+    void operator()(std::byte* p) const;
+  };
+  std::unique_ptr<std::byte, Free> data;  ///< reused from call to call while it is large enough
+  size_t capacity = 0;
 };
 
 struct Kernels {
-  std::string_view name;  ///< "ref", "avx2", "avx512"
+  std::string_view name;        ///< "ref", "avx2", "avx512"
+  int code_group, float_group;  ///< tokens that matmul_codes and matmul_floats take at once: see ActivationView
 
-  /// Fills a token's row of codes, scales and sums.
-  void (*quantize_row)(const float* x, int64_t cols, int8_t* codes, float* scales, int16_t* sums);
-  /// out[t * out_stride + r] = sum_c W[r,c] x[t,c] for the rows of panels [begin, end), all tokens.
-  void (*matmul)(const PackedMatrix& w, int64_t begin, int64_t end, const Activations& x, float* out, int64_t out_stride);
+  /// Fills tile j of a token's activations at out[j * stride].
+  void (*quantize_row)(const float* x, int64_t cols, ActivationTile* out, int64_t stride);
+  /// out[t * out_stride + r] = sum_c W[r,c] x[t,c] for the rows of panels [begin, end), all tokens. x is laid out in
+  /// groups of code_group or float_group tokens.
+  void (*matmul_codes)(const PackedView& w, int64_t begin, int64_t end, const ActivationView& x, float* out,
+                       int64_t out_stride);
+  void (*matmul_floats)(const PackedView& w, int64_t begin, int64_t end, const ActivationView& x, float* out,
+                        int64_t out_stride);
   /// out = x / sqrt(mean(x^2) + eps) * weight
   void (*rms_norm)(const float* x, const float* weight, int64_t n, float eps, float* out);
   /// Rotates x[head_dim] in place, halves split as Hugging Face does: (x[i], x[i + n/2]) by angle (cos[i], sin[i]).
@@ -50,7 +50,7 @@ struct Kernels {
   void (*attention)(const AttentionArgs& args);
   void (*to_f16)(const float* x, int64_t n, uint16_t* out);
   void (*from_f16)(const uint16_t* x, int64_t n, float* out);
-  /// Of a row of logits: the maximum and log(sum(exp(x))), in binary64 where it adds.
+  /// Of a row of logits: log(sum(exp(x))), added in binary64. NaN if any is NaN.
   double (*log_sum_exp)(const float* x, int64_t n);
 };
 
@@ -60,9 +60,26 @@ const Kernels& kernels();
 /// Every table that this machine can run, the portable reference first.
 const std::vector<const Kernels*>& all_kernels();
 
-/// Prepares activations; what is stored depends on whether w's family multiplies floats or int8.
-void prepare(const Kernels& k, const PackedMatrix& w, const float* x, int64_t tokens, Activations& out, ThreadPool& pool);
-/// out[tokens, w.rows()] = x W^T, spread over the pool.
+/// Prepares activations x[tokens, cols] for products by `k` with w or with any other matrix of as many columns whose
+/// weights are floats if w's are, codes if w's are.
+void prepare(const Kernels& k, const PackedMatrix& w, const float* x, int64_t tokens, Activations& out,
+             ThreadPool& pool);
+/// out[tokens, w.rows()] = x W^T, spread over the pool. x was prepared with the same `k`.
 void matmul(const Kernels& k, const PackedMatrix& w, const Activations& x, float* out, ThreadPool& pool);
+
+/// The attention of `tokens` consecutive tokens of one sequence; token i is at position `position` + i and attends to
+/// all positions up to its own, or to the last `window` of them. Keys and values of all these tokens are in k and v.
+struct AttentionBatch {
+  const float* q = nullptr;     ///< [tokens, heads, head_dim], rotated
+  const uint16_t* k = nullptr;  ///< binary16 [positions, kv_heads, head_dim], rotated
+  const uint16_t* v = nullptr;  ///< binary16 [positions, kv_heads, head_dim]
+  float* out = nullptr;         ///< [tokens, heads, head_dim]
+  int heads = 0, kv_heads = 0, head_dim = 0;
+  int64_t position = 0, tokens = 0;
+  int64_t window = 0;  ///< 0 = no limit
+  float scale = 0;     ///< 1/sqrt(head_dim), usually
+};
+/// The attention of several sequences at once, spread over the pool: the batched form of Kernels::attention.
+void attend(const Kernels& k, std::span<const AttentionBatch> batches, ThreadPool& pool);
 
 }  // namespace lowbit

@@ -1,1 +1,319 @@
 #include "kernel/packed.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+#include <cstring>
+
+#include "base/error.h"
+#include "base/half.h"
+
+namespace lowbit {
+namespace {
+
+constexpr int kTileRows = kPanelRows;
+constexpr uint64_t kHugePage = uint64_t{2} << 20;
+
+bool family_of(EncodingId id, Family& family) {
+  switch (id) {
+    case EncodingId::F32:
+      family = Family::F32;
+      return true;
+    case EncodingId::F16:
+      family = Family::F16;
+      return true;
+    case EncodingId::BF16:
+      family = Family::BF16;
+      return true;
+    case EncodingId::Q4_0:
+      family = Family::S4;
+      return true;
+    case EncodingId::Q4_1:
+      family = Family::M4;
+      return true;
+    case EncodingId::Q5_0:
+      family = Family::S5;
+      return true;
+    case EncodingId::Q5_1:
+      family = Family::M5;
+      return true;
+    case EncodingId::Q8_0:
+      family = Family::S8;
+      return true;
+    case EncodingId::Q2_K:
+      family = Family::K2;
+      return true;
+    case EncodingId::Q3_K:
+      family = Family::K3;
+      return true;
+    case EncodingId::Q4_K:
+      family = Family::K4;
+      return true;
+    case EncodingId::Q5_K:
+      family = Family::K5;
+      return true;
+    case EncodingId::Q6_K:
+      family = Family::K6;
+      return true;
+    case EncodingId::IQ4_NL:
+      family = Family::T4;
+      return true;
+    case EncodingId::IQ4_XS:
+      family = Family::TK4;
+      return true;
+    default:
+      return false;
+  }
+}
+
+uint64_t float_size(Family family) { return family == Family::F32 ? 4 : 2; }
+
+/// Bytes of a panel of `cols` columns, or false on overflow.
+bool panel_size(Family family, int64_t cols, uint64_t& bytes) {
+  const FamilyTraits t = traits(family);
+  const uint64_t n = static_cast<uint64_t>(cols);
+  if (n > uint64_t{1} << 48) return false;
+  if (t.is_float) {
+    bytes = (n * kPanelRows * float_size(family) + 63) / 64 * 64;
+    return true;
+  }
+  const uint64_t tiles = n / kTileCols;
+  bytes = tiles / kChunkTiles * static_cast<uint64_t>(chunk_bytes(t, kChunkTiles));
+  if (tiles % kChunkTiles != 0) bytes += static_cast<uint64_t>(chunk_bytes(t, static_cast<int>(tiles % kChunkTiles)));
+  return true;
+}
+
+void put16(uint8_t* out, uint16_t value) { std::memcpy(out, &value, sizeof value); }
+uint16_t get16(const uint8_t* in) {
+  uint16_t value;
+  std::memcpy(&value, in, sizeof value);
+  return value;
+}
+
+/// Puts a code of row `row` and column `col` (of 32) into the planes of a tile that starts out as zeros.
+void put_code(FamilyTraits t, uint8_t* tile, int row, int col, int code) {
+  const int group = col / 4, byte = 4 * row + col % 4;
+  if (t.bits == 8) {
+    tile[64 * group + byte] = static_cast<uint8_t>(code);
+    return;
+  }
+  if (t.bits >= 4) {
+    tile[64 * (group % 4) + byte] |= static_cast<uint8_t>((code & 15) << (4 * (group / 4)));
+    tile += 256;
+    code >>= 4;
+  }
+  if (t.bits == 2 || t.bits == 3 || t.bits == 6) {
+    tile[64 * (group / 4) + byte] |= static_cast<uint8_t>((code & 3) << (2 * (group % 4)));
+    tile += 128;
+    code >>= 2;
+  }
+  if (t.bits % 2 == 1) tile[byte] |= static_cast<uint8_t>((code & 1) << group);
+}
+
+int get_code(FamilyTraits t, const uint8_t* tile, int row, int col) {
+  const int group = col / 4, byte = 4 * row + col % 4;
+  if (t.bits == 8) return tile[64 * group + byte];
+  int code = 0, shift = 0;
+  if (t.bits >= 4) {
+    code = tile[64 * (group % 4) + byte] >> (4 * (group / 4)) & 15;
+    tile += 256;
+    shift = 4;
+  }
+  if (t.bits == 2 || t.bits == 3 || t.bits == 6) {
+    code |= (tile[64 * (group / 4) + byte] >> (2 * (group % 4)) & 3) << shift;
+    tile += 128;
+    shift += 2;
+  }
+  if (t.bits % 2 == 1) code |= (tile[byte] >> group & 1) << shift;
+  return code;
+}
+
+/// One row's block of the source into a chunk (or, for blocks of 32, into tile `tile` of a chunk of `tiles`).
+void put_block(const Encoding& encoding, FamilyTraits t, const std::byte* block, uint8_t* chunk, int tiles, int tile,
+               int row) {
+  BlockHeader header;
+  std::array<uint8_t, kMaxBlock> codes;
+  encoding.unpack(block, header, codes.data());
+  if (t.sub_scales == 0) {
+    // The header's own form of a minimum differs between encodings; the grid's does not, and is exactly binary16.
+    const BlockGrid grid = encoding.grid(header);
+    put16(chunk + (tile * kPanelRows + row) * 2, f32_to_f16(grid.scale[0]));
+    if (t.minima) put16(chunk + minima_at(t, tiles) + (tile * kPanelRows + row) * 2, f32_to_f16(grid.min[0]));
+  } else {
+    put16(chunk + 2 * row, header.d);
+    if (t.minima) put16(chunk + 2 * kPanelRows + 2 * row, header.dmin);
+    const size_t subs = static_cast<size_t>(encoding.sub_blocks());
+    for (size_t s = 0; s < subs; ++s) {
+      uint8_t* scale = chunk + scales_at(t) + s * kPanelRows + static_cast<size_t>(row);
+      *scale = static_cast<uint8_t>(header.scale[s]);
+      if (!t.minima) continue;
+      if (t.bits == 2) {
+        *scale |= static_cast<uint8_t>(header.min[s] << 4);
+      } else {
+        chunk[minima_at(t, tiles) + static_cast<int>(s) * kPanelRows + row] = header.min[s];
+      }
+    }
+  }
+  // Q8_0 is stored without its 256th level -128 by some readers' rules; the level itself is what is laid down.
+  const int shift = t.bits == 8 ? 128 + encoding.levels[0] : 0;
+  uint8_t* planes = chunk + header_bytes(t, tiles) + tile * tile_bytes(t);
+  for (int i = 0; i < encoding.block; ++i) {
+    put_code(t, planes + i / kTileCols * tile_bytes(t), row, i % kTileCols, codes[static_cast<size_t>(i)] + shift);
+  }
+}
+
+struct Source {
+  const Encoding& encoding;
+  const std::byte* data;
+  const int64_t* row_order;
+  int64_t rows, cols;
+
+  const std::byte* row(int64_t r) const {
+    const uint64_t stride = encoding.bytes(static_cast<uint64_t>(cols));
+    return data + static_cast<uint64_t>(row_order != nullptr ? row_order[r] : r) * stride;
+  }
+};
+
+void pack_float_panel(const Source& source, int64_t first_row, int count, uint8_t* out) {
+  const size_t size = static_cast<size_t>(source.encoding.block_bytes);
+  for (int row = 0; row < count; ++row) {
+    const std::byte* in = source.row(first_row + row);
+    uint8_t* to = out + static_cast<size_t>(row) * size;
+    for (int64_t c = 0; c < source.cols; ++c, in += size, to += kPanelRows * size) std::memcpy(to, in, size);
+  }
+}
+
+void pack_panel(const Source& source, FamilyTraits t, int64_t first_row, int count, uint8_t* out) {
+  const Encoding& encoding = source.encoding;
+  const int64_t tiles = source.cols / kTileCols;
+  const int block_tiles = encoding.block / kTileCols;
+  for (int row = 0; row < count; ++row) {
+    const std::byte* in = source.row(first_row + row);
+    uint8_t* chunk = out;
+    for (int64_t done = 0; done < tiles; done += kChunkTiles) {
+      const int n = static_cast<int>(std::min<int64_t>(kChunkTiles, tiles - done));
+      for (int tile = 0; tile < n; tile += block_tiles, in += encoding.block_bytes) {
+        put_block(encoding, t, in, chunk, n, tile, row);
+      }
+      chunk += chunk_bytes(t, n);
+    }
+  }
+}
+
+/// scale * code - minimum of one row of a tile, in binary32, as decode() computes it.
+void unpack_row(const PackedView& view, FamilyTraits t, const uint8_t* chunk, int tiles, int tile, int row,
+                float* out) {
+  const uint8_t* planes = chunk + header_bytes(t, tiles) + tile * tile_bytes(t);
+  for (int c = 0; c < kTileCols; ++c) {
+    int code = get_code(t, planes, row, c);
+    if (t.table) code = view.table[code];
+    if (!t.minima) code -= 1 << offset_shift(t);
+    float scale, minimum = 0;
+    if (t.sub_scales == 0) {
+      const int at = (tile * kPanelRows + row) * 2;
+      scale = f16_to_f32(get16(chunk + at));
+      if (t.minima) minimum = f16_to_f32(get16(chunk + minima_at(t, tiles) + at));
+    } else {
+      const int at = (tile * t.sub_scales + c * t.sub_scales / kTileCols) * kPanelRows + row;
+      int s = static_cast<int8_t>(chunk[scales_at(t) + at]), m = 0;
+      if (t.bits == 2) {
+        m = chunk[scales_at(t) + at] >> 4;
+        s &= 15;
+      } else if (t.minima) {
+        m = chunk[minima_at(t, tiles) + at];
+      }
+      scale = f16_to_f32(get16(chunk + 2 * row)) * static_cast<float>(s);
+      if (t.minima) minimum = f16_to_f32(get16(chunk + 2 * kPanelRows + 2 * row)) * static_cast<float>(m);
+    }
+    out[c] = scale * static_cast<float>(code) - minimum;
+  }
+}
+
+}  // namespace
+
+void PackedMatrix::Free::operator()(uint8_t* p) const { std::free(p); }
+
+bool has_kernel(const Encoding& encoding) {
+  Family family;
+  return family_of(encoding.id, family);
+}
+
+PackedMatrix pack_matrix(const Encoding& encoding, int64_t rows, int64_t cols, const std::byte* data,
+                         const int64_t* row_order, ThreadPool& pool) {
+  PackedMatrix matrix;
+  PackedView& view = matrix.view_;
+  if (!family_of(encoding.id, view.family)) fail("{}: there is no kernel that multiplies this type", encoding.name);
+  if (rows <= 0 || cols <= 0 || cols % encoding.block != 0) {
+    fail("a {} matrix of {} rows and {} columns: columns must be a multiple of {}", encoding.name, rows, cols,
+         encoding.block);
+  }
+  view.rows = rows;
+  view.cols = cols;
+  matrix.source_ = &encoding;
+  const FamilyTraits t = traits(view.family);
+  if (t.table) {
+    for (size_t i = 0; i < 16; ++i) view.table[i] = static_cast<uint8_t>(encoding.levels[i] + 128);
+  }
+
+  uint64_t bytes = 0;
+  if (!panel_size(view.family, cols, view.panel_bytes) || rows > int64_t{1} << 48 ||
+      __builtin_mul_overflow(static_cast<uint64_t>(matrix.panels()), view.panel_bytes, &bytes) || bytes >> 48 != 0) {
+    fail("a {} matrix of {} rows and {} columns is too large", encoding.name, rows, cols);
+  }
+  // Streams of weights run through the address-translation cache faster with large pages.
+  const uint64_t alignment = bytes >= kHugePage ? kHugePage : 64;
+  auto* memory = static_cast<uint8_t*>(std::aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment));
+  if (memory == nullptr) fail("not enough memory: {} bytes for a {} matrix", bytes, encoding.name);
+  matrix.data_.reset(memory);
+  view.data = memory;
+  if (alignment == kHugePage) madvise(memory, bytes / kHugePage * kHugePage, MADV_HUGEPAGE);
+
+  const Source source{encoding, data, row_order, rows, cols};
+  pool.run(matrix.panels(), [&](int64_t panel, int) {
+    uint8_t* out = memory + static_cast<uint64_t>(panel) * view.panel_bytes;
+    std::memset(out, 0, view.panel_bytes);
+    const int count = static_cast<int>(std::min<int64_t>(kPanelRows, rows - panel * kPanelRows));
+    if (t.is_float) {
+      pack_float_panel(source, panel * kPanelRows, count, out);
+    } else {
+      pack_panel(source, t, panel * kPanelRows, count, out);
+    }
+  });
+  return matrix;
+}
+
+std::vector<float> unpack_matrix(const PackedMatrix& matrix) {
+  const PackedView& view = matrix.view();
+  const FamilyTraits t = traits(view.family);
+  std::vector<float> out(static_cast<size_t>(view.rows * view.cols));
+  for (int64_t r = 0; r < view.rows; ++r) {
+    const uint8_t* panel = view.data + static_cast<uint64_t>(r / kPanelRows) * view.panel_bytes;
+    const int row = static_cast<int>(r % kPanelRows);
+    float* to = out.data() + r * view.cols;
+    if (t.is_float) {
+      const uint64_t size = float_size(view.family);
+      for (int64_t c = 0; c < view.cols; ++c) {
+        const uint8_t* at = panel + static_cast<uint64_t>(c * kPanelRows + row) * size;
+        if (view.family == Family::F32) {
+          std::memcpy(&to[c], at, sizeof(float));
+        } else {
+          to[c] = view.family == Family::F16 ? f16_to_f32(get16(at)) : bf16_to_f32(get16(at));
+        }
+      }
+      continue;
+    }
+    const int64_t tiles = view.cols / kTileCols;
+    for (int64_t done = 0; done < tiles; done += kChunkTiles) {
+      const int n = static_cast<int>(std::min<int64_t>(kChunkTiles, tiles - done));
+      for (int tile = 0; tile < n; ++tile) {
+        unpack_row(view, t, panel, n, tile, row, to + (done + tile) * kTileCols);
+      }
+      panel += chunk_bytes(t, n);
+    }
+  }
+  return out;
+}
+
+}  // namespace lowbit

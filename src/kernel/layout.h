@@ -1,0 +1,125 @@
+// Plain data that the packer and the kernels of every instruction set share: the byte layout of packed weights and of
+// quantized activations. Nothing here has external linkage or is a template, because kernel files are compiled for
+// instruction sets that the machine may lack: a shared inline function could leak them into portable code.
+//
+// A matrix is cut into panels of 16 rows. A panel of a float family is [cols][16] elements. A panel of the others is a
+// sequence of chunks of up to 8 tiles of 32 columns; a chunk of n tiles is a header, then n tiles of codes:
+//
+//   header  F16 scales:    scale f16[n][16], then minimum f16[n][16] if the family has minima
+//           sub-scales:    d f16[16], dmin f16[16] if minima; scale i8[n][s][16], minimum u8[n][s][16] if minima
+//                          (s = 1 or 2 per tile); 2-bit codes have scale | minimum << 4 in one u8[n][s][16] instead
+//           padded to a multiple of 64 bytes
+//   tile    its planes, the 4-bit (or 8-bit or 2-bit) plane first. Columns come in 8 groups of 4; byte 4 r + k of a
+//           64-byte vector belongs to row r and the k-th column of a group:
+//             8 bits  [8][64]  vector g is group g
+//             4 bits  [4][64]  vector g: group g in the low nibbles, group g + 4 in the high ones
+//             2 bits  [2][64]  vector i: group 4 i + f in bits 2 f
+//             1 bit   [1][64]  bit g is group g
+//
+// Codes are unsigned. A weight is scale * code - minimum; without minima it is scale * (code - 2^(bits-1)), or, for a
+// table, scale * (table[code] - 128).
+#pragma once
+
+#include <stdint.h>
+
+namespace lowbit {
+
+inline constexpr int kPanelRows = 16;
+inline constexpr int kTileCols = 32;
+inline constexpr int kChunkTiles = 8;
+
+/// How a matrix is laid out and multiplied. S = symmetric, M = with minima, T = through a table, then bits; K = integer
+/// sub-scales below an f16 scale per 256 columns.
+enum class Family : uint8_t { F32, F16, BF16, S4, M4, T4, S5, M5, S8, K2, K3, K4, TK4, K5, K6 };
+
+struct FamilyTraits {
+  int bits;  ///< of a code; of an element for float families
+  bool is_float;
+  bool table;  ///< 4-bit codes stand for table[code]
+  bool minima;
+  int sub_scales;  ///< per tile: 0 = one f16 scale, 1 or 2 = so many integer scales
+};
+
+static constexpr FamilyTraits traits(Family family) {
+  switch (family) {
+    case Family::F32:
+      return {32, true, false, false, 0};
+    case Family::F16:
+      return {16, true, false, false, 0};
+    case Family::BF16:
+      return {16, true, false, false, 0};
+    case Family::S4:
+      return {4, false, false, false, 0};
+    case Family::M4:
+      return {4, false, false, true, 0};
+    case Family::T4:
+      return {4, false, true, false, 0};
+    case Family::S5:
+      return {5, false, false, false, 0};
+    case Family::M5:
+      return {5, false, false, true, 0};
+    case Family::S8:
+      return {8, false, false, false, 0};
+    case Family::K2:
+      return {2, false, false, true, 2};
+    case Family::K3:
+      return {3, false, false, false, 2};
+    case Family::K4:
+      return {4, false, false, true, 1};
+    case Family::TK4:
+      return {4, false, true, false, 1};
+    case Family::K5:
+      return {5, false, false, true, 1};
+    case Family::K6:
+      return {6, false, false, false, 2};
+  }
+  return {};
+}
+
+/// Taken off the codes of families without minima: 2^offset_shift.
+static constexpr int offset_shift(FamilyTraits t) { return t.table ? 7 : t.bits - 1; }
+
+/// Bytes of a tile's codes; a multiple of 64.
+static constexpr int tile_bytes(FamilyTraits t) { return kPanelRows * kTileCols * t.bits / 8; }
+
+// Where the parts of a chunk of `tiles` tiles lie.
+static constexpr int scales_at(FamilyTraits t) { return t.sub_scales == 0 ? 0 : t.minima ? 64 : 32; }
+static constexpr int scales_bytes(FamilyTraits t) {  ///< of one tile
+  return t.sub_scales == 0 ? 2 * kPanelRows : t.sub_scales * kPanelRows;
+}
+static constexpr int minima_at(FamilyTraits t, int tiles) { return scales_at(t) + tiles * scales_bytes(t); }
+static constexpr int header_bytes(FamilyTraits t, int tiles) {
+  const bool separate = t.minima && t.bits != 2;
+  return (minima_at(t, tiles) + (separate ? tiles * scales_bytes(t) : 0) + 63) / 64 * 64;
+}
+static constexpr int chunk_bytes(FamilyTraits t, int tiles) { return header_bytes(t, tiles) + tiles * tile_bytes(t); }
+
+/// A packed matrix as kernels see it.
+struct PackedView {
+  const uint8_t* data;   ///< aligned to 64
+  uint64_t panel_bytes;  ///< a multiple of 64
+  int64_t rows, cols;
+  Family family;
+  uint8_t table[16];  ///< table families: value + 128
+};
+
+/// 32 activations of one token: x[i] is about scale * codes[i].
+struct alignas(64) ActivationTile {
+  int8_t codes[kTileCols];  ///< in [-127, 127]; 0 beyond the last column
+  float scale;              ///< amax / 127
+  float sum, half_sum[2];   ///< of the codes: all, the first and the last 16; exact
+  int32_t minus_sum, minus_half_sum[2];
+  int32_t unused;
+};
+static_assert(sizeof(ActivationTile) == 64);
+
+/// Prepared activations as kernels see them. Tokens lie in groups of `group` (the last may be smaller), so that a
+/// kernel that multiplies a group reads one sequential stream: of a group of w tokens, tile j of its token i (or, for
+/// floats, column j) is element j * w + i.
+struct ActivationView {
+  const void* data;  ///< ActivationTile or float
+  int64_t tokens, cols;
+  int group;
+};
+
+}  // namespace lowbit

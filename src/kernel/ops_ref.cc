@@ -1,0 +1,19 @@
+#include "kernel/ops.h"
+#include "kernel/vec_ref.h"
+
+namespace lowbit::ref {
+namespace {
+
+constexpr int kFloatTokens = 4, kFloatPanels = 1, kSingleTokenPanels = 1;
+
+}  // namespace
+
+const int kFloatGroup = kFloatTokens;
+
+// clang-format off: attention uses the exponential of ops_body.h
+#include "kernel/attention_body.h"
+#include "kernel/matmul_float_body.h"
+#include "kernel/ops_body.h"
+// clang-format on
+
+}  // namespace lowbit::ref
