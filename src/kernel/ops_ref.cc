@@ -10,10 +10,11 @@ constexpr int kFloatTokens = 4, kFloatPanels = 1, kSingleTokenPanels = 1;
 
 const int kFloatGroup = kFloatTokens;
 
-// clang-format off: attention uses the exponential of ops_body.h
+// The order matters: attention uses the exponential of ops_body.h.
+// clang-format off
+#include "kernel/ops_body.h"
 #include "kernel/attention_body.h"
 #include "kernel/matmul_float_body.h"
-#include "kernel/ops_body.h"
 // clang-format on
 
 }  // namespace lowbit::ref
