@@ -1,18 +1,86 @@
 #include "base/file.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
+#include <atomic>
 #include <cerrno>
+#include <csignal>
 #include <cstring>
-#include <fstream>
 #include <utility>
 
 #include "base/error.h"
 
 namespace lowbit {
+
+/// A mapping as the SIGBUS handler sees it: made once, reused, never freed, so that the handler can walk the list at
+/// any moment without a lock.
+class MappingGuard {
+ public:
+  static MappingGuard* acquire(const void* data, size_t size, const std::string& path) {
+    install_handler();
+    MappingGuard* guard = first_;
+    bool free_slot = true;
+    while (guard != nullptr && !guard->free_.compare_exchange_strong(free_slot, false)) {
+      free_slot = true;
+      guard = guard->next_;
+    }
+    if (guard == nullptr) {
+      guard = new MappingGuard;
+      guard->next_ = first_;
+      while (!first_.compare_exchange_weak(guard->next_, guard)) {
+      }
+    }
+    const size_t length = path.copy(guard->path_.data(), guard->path_.size() - 1);
+    guard->path_[length] = '\0';
+    guard->end_ = static_cast<const char*>(data) + size;
+    guard->begin_ = static_cast<const char*>(data);
+    return guard;
+  }
+  void release() {
+    begin_ = nullptr;
+    end_ = nullptr;
+    free_ = true;
+  }
+
+ private:
+  static void install_handler() {
+    [[maybe_unused]] static const bool installed = [] {
+      struct sigaction action {};
+      action.sa_sigaction = handle;
+      action.sa_flags = SA_SIGINFO | SA_RESETHAND;  // a fault elsewhere is re-raised with the default action
+      return sigaction(SIGBUS, &action, nullptr) == 0;
+    }();
+  }
+
+  static void put(const char* text) {
+    [[maybe_unused]] const ssize_t n = ::write(STDERR_FILENO, text, std::strlen(text));
+  }
+
+  static void handle(int, siginfo_t* info, void*) {
+    const char* at = static_cast<const char*>(info->si_addr);
+    for (const MappingGuard* guard = first_; guard != nullptr; guard = guard->next_) {
+      if (at < guard->begin_ || at >= guard->end_) continue;
+      put("error: ");
+      put(guard->path_.data());
+      put(": cannot be read any more: it was cut short or its disk failed while in use; check the file and run "
+          "again\n");
+      _exit(1);
+    }
+  }
+
+  inline static std::atomic<MappingGuard*> first_ = nullptr;
+  MappingGuard* next_ = nullptr;
+  std::atomic<bool> free_ = false;
+  std::atomic<const char*> begin_ = nullptr, end_ = nullptr;
+  std::array<char, 4096> path_{};
+};
+
 namespace {
 
 const char* reason() { return std::strerror(errno); }
@@ -25,10 +93,40 @@ void sync_folder(const std::filesystem::path& file) {
   close(fd);
 }
 
+/// Beyond the process's file size limit a write should fail, as on a full disk, not kill the process.
+void ignore_file_size_signal() {
+  [[maybe_unused]] static const bool done = [] {
+    struct sigaction now {};
+    if (sigaction(SIGXFSZ, nullptr, &now) == 0 && now.sa_handler == SIG_DFL) std::signal(SIGXFSZ, SIG_IGN);
+    return true;
+  }();
+}
+
+bool same_file(int fd, const std::filesystem::path& path) {
+  struct stat open_one {
+  }, named{};
+  return fstat(fd, &open_one) == 0 && stat(path.c_str(), &named) == 0 && open_one.st_ino == named.st_ino &&
+         open_one.st_dev == named.st_dev;
+}
+
+/// Opens and locks `temporary`, which a killed run may have left. The lock ends with the process that holds it.
+int open_temporary(const std::filesystem::path& temporary, const std::filesystem::path& path) {
+  for (;;) {
+    const int fd = open(temporary.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
+    if (fd < 0) fail("{}: cannot be written: {}", path.string(), reason());
+    if (flock(fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
+      close(fd);
+      fail("{}: another process is writing it; wait for that one, or choose another name", path.string());
+    }  // a file system without locks is no reason to stop
+    if (same_file(fd, temporary)) return fd;
+    close(fd);  // its owner renamed or removed it between our open and our lock
+  }
+}
+
 }  // namespace
 
 MappedFile::MappedFile(const std::filesystem::path& path) : path_(path) {
-  fd_ = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  fd_ = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // opening a pipe must not wait
   if (fd_ < 0) fail("{}: cannot be opened: {}", path.string(), reason());
   struct stat status {};
   if (fstat(fd_, &status) != 0 || !S_ISREG(status.st_mode)) {
@@ -43,15 +141,18 @@ MappedFile::MappedFile(const std::filesystem::path& path) : path_(path) {
     close(fd_);
     fail("{}: cannot be mapped: {}", path.string(), std::strerror(error));
   }
+  guard_ = MappingGuard::acquire(data_, size_, path_.string());
 }
 
 MappedFile::MappedFile(MappedFile&& other) noexcept
     : path_(std::move(other.path_)),
       fd_(std::exchange(other.fd_, -1)),
       data_(std::exchange(other.data_, nullptr)),
-      size_(std::exchange(other.size_, 0)) {}
+      size_(std::exchange(other.size_, 0)),
+      guard_(std::exchange(other.guard_, nullptr)) {}
 
 MappedFile::~MappedFile() {
+  if (guard_ != nullptr) guard_->release();
   if (data_ != nullptr) munmap(data_, size_);
   if (fd_ >= 0) close(fd_);
 }
@@ -64,7 +165,8 @@ void MappedFile::read(uint64_t offset, std::span<std::byte> out) const {
   while (!out.empty()) {
     const ssize_t n = pread(fd_, out.data(), out.size(), static_cast<off_t>(offset));
     if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) fail("{}: cannot be read at byte {}: {}", path_.string(), offset, n == 0 ? "it was cut short" : reason());
+    if (n <= 0)
+      fail("{}: cannot be read at byte {}: {}", path_.string(), offset, n == 0 ? "it was cut short" : reason());
     out = out.subspan(static_cast<size_t>(n));
     offset += static_cast<uint64_t>(n);
   }
@@ -79,41 +181,71 @@ void MappedFile::drop(uint64_t offset, uint64_t size) const {
 }
 
 std::string read_text_file(const std::filesystem::path& path, uint64_t limit) {
-  std::error_code code;
-  const uint64_t size = std::filesystem::is_regular_file(path, code) ? std::filesystem::file_size(path, code) : 0;
-  std::ifstream in(path, std::ios::binary);
-  if (!in || code) fail("{}: cannot be opened: {}", path.string(), code ? code.message() : reason());
-  if (size > limit) fail("{}: is {} bytes long; at most {} are read", path.string(), size, limit);
-  std::string text(size, '\0');
-  in.read(text.data(), static_cast<std::streamsize>(size));
-  if (static_cast<uint64_t>(in.gcount()) != size) fail("{}: cannot be read to its end", path.string());
+  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) fail("{}: cannot be opened: {}", path.string(), reason());
+  std::string text;
+  constexpr size_t kPiece = size_t{1} << 20;
+  ssize_t n = 0;
+  do {
+    const size_t before = text.size();
+    text.resize(before + kPiece);
+    do {
+      n = ::read(fd, text.data() + before, kPiece);
+    } while (n < 0 && errno == EINTR);
+    const int error = errno;
+    text.resize(before + static_cast<size_t>(std::max<ssize_t>(n, 0)));
+    if (n < 0 || text.size() > limit) close(fd);
+    if (n < 0) fail("{}: cannot be read: {}", path.string(), std::strerror(error));
+    if (text.size() > limit) fail("{}: is larger than {} bytes, the most that is read", path.string(), limit);
+  } while (n > 0);
+  close(fd);
+  text.shrink_to_fit();
   return text;
 }
 
-AtomicFile::AtomicFile(std::filesystem::path path) : path_(std::move(path)), temporary_(path_.string() + ".lowbit-tmp") {
-  fd_ = open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-  if (fd_ < 0) fail("{}: cannot be written: {}", path_.string(), reason());
+AtomicFile::AtomicFile(std::filesystem::path path)
+    : path_(std::move(path)), temporary_(path_.string() + ".lowbit-tmp") {
+  std::error_code absent;
+  const auto status = std::filesystem::status(path_, absent);
+  if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status)) {
+    fail("{}: cannot be written: it is {}; choose another name", path_.string(),
+         std::filesystem::is_directory(status) ? "a folder" : "not a regular file");
+  }
+  ignore_file_size_signal();
+  fd_ = open_temporary(temporary_, path_);
+  if (ftruncate(fd_, 0) == 0) return;
+  const int error = errno;
+  close(fd_);
+  fail("{}: cannot be written: {}", path_.string(), std::strerror(error));
 }
 
 AtomicFile::~AtomicFile() {
   if (fd_ < 0) return;
-  close(fd_);
   unlink(temporary_.c_str());
+  close(fd_);
 }
 
 void AtomicFile::reserve(uint64_t size) {
   if (size == 0) return;
-  const int error = posix_fallocate(fd_, 0, static_cast<off_t>(size));
-  if (error == ENOSPC || error == EFBIG || error == EDQUOT) {
-    fail("{}: {} bytes do not fit: {}; free some space or write elsewhere", path_.string(), size, std::strerror(error));
-  }  // any other answer (a file system without the call) is no reason to stop: write() reports what matters
+  // fallocate, not posix_fallocate, which on file systems without the call would write every block.
+  int result = 0;
+  do {
+    result = fallocate(fd_, 0, 0, static_cast<off_t>(size));
+  } while (result != 0 && errno == EINTR);
+  if (result != 0 && (errno == EOPNOTSUPP || errno == ENOSYS)) result = ftruncate(fd_, static_cast<off_t>(size));
+  if (result != 0) {
+    fail("{}: {} bytes do not fit: {}; free some space or write elsewhere", path_.string(), size, reason());
+  }
 }
 
 void AtomicFile::write(uint64_t offset, std::span<const std::byte> bytes) {
   while (!bytes.empty()) {
     const ssize_t n = pwrite(fd_, bytes.data(), bytes.size(), static_cast<off_t>(offset));
     if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) fail("{}: cannot be written at byte {}: {}", path_.string(), offset, n == 0 ? "no space" : reason());
+    if (n <= 0) {
+      fail("{}: cannot be written at byte {}: {}; free some space or write elsewhere", path_.string(), offset,
+           n == 0 ? "no space" : reason());
+    }
     bytes = bytes.subspan(static_cast<size_t>(n));
     offset += static_cast<uint64_t>(n);
   }

@@ -10,8 +10,11 @@
 
 namespace lowbit {
 
+class MappingGuard;
+
 /// A file mapped read-only, whole. Pages are read on first touch and can be dropped again.
-/// A file that shrinks while it is mapped raises SIGBUS: see read(), which reports it as an Error instead.
+/// If the file shrinks while it is mapped (or its disk fails), touching the lost pages would raise SIGBUS: a handler
+/// then writes one line that names the file and ends the process with exit code 1. read() throws an Error instead.
 class MappedFile {
  public:
   /// Throws Error if the file cannot be opened or is not a regular file. An empty file maps to an empty span.
@@ -35,22 +38,27 @@ class MappedFile {
   int fd_ = -1;
   void* data_ = nullptr;
   size_t size_ = 0;
+  MappingGuard* guard_ = nullptr;  // what the SIGBUS handler knows of this mapping
 };
 
-/// Reads a whole (small) file. Throws Error if it cannot, or if it is larger than `limit` bytes.
+/// Reads a whole (small) file, which may be a pipe. Throws Error if it cannot, or if it is larger than `limit` bytes.
 std::string read_text_file(const std::filesystem::path& path, uint64_t limit = uint64_t{1} << 30);
 
 /// A file that appears under its name only when finish() returns: until then the bytes are in a temporary beside it,
-/// which the destructor removes. After kill -9 the temporary is left ("NAME.lowbit-tmp") and the next run takes it over.
+/// which the destructor removes. After kill -9 the temporary is left ("NAME.lowbit-tmp") and the next run takes it
+/// over; a temporary that another process is writing at the moment is an Error.
 class AtomicFile {
  public:
-  /// Throws Error if the folder cannot be written.
+  /// Throws Error if the folder cannot be written, if `path` is there and not a regular file, or if another process is
+  /// writing it.
   explicit AtomicFile(std::filesystem::path path);
   ~AtomicFile();
   AtomicFile(const AtomicFile&) = delete;
   AtomicFile& operator=(const AtomicFile&) = delete;
+  const std::filesystem::path& path() const { return path_; }
 
-  /// Reserves disk space, so that a full disk is told before the work and not after it. Throws Error on a full disk.
+  /// Makes the file `size` bytes long, zeros, and reserves their disk space, so that a full disk is told before the
+  /// work and not after it. Throws Error on a full disk.
   void reserve(uint64_t size);
   /// Writes at `offset`; may be called from several threads for disjoint ranges. Throws Error, on a full disk too.
   void write(uint64_t offset, std::span<const std::byte> bytes);

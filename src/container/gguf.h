@@ -1,6 +1,8 @@
 // GGUF version 3, llama.cpp's single-file container. (Specification: ggml/docs/gguf.md.)
 #pragma once
 
+#include <functional>
+#include <map>
 #include <optional>
 #include <utility>
 #include <variant>
@@ -23,7 +25,8 @@ struct GgufArray {
       items;
 };
 
-/// Metadata in file order; keys are unique.
+/// Metadata in file order; keys are unique, valid UTF-8. String values are bytes as found: some vocabularies hold
+/// tokens that are not UTF-8.
 class GgufMetadata {
  public:
   void set(std::string key, GgufValue value);  ///< replaces, or appends
@@ -48,41 +51,39 @@ class GgufMetadata {
 
  private:
   std::vector<std::pair<std::string, GgufValue>> entries_;
+  std::map<std::string, size_t, std::less<>> index_;
 };
 
-/// ggml's number of a tensor type, and back (nullptr: a type that lowbit does not know).
+/// ggml's number of a tensor type (-1: GGUF has none), and back (nullptr: a type that lowbit does not know).
 int ggml_type(const Encoding& encoding);
 const Encoding* encoding_of_ggml_type(int type);
 
 /// A GGUF file, or the first of several splits ("...-00001-of-0000N.gguf"; the others are found beside it).
-class GgufFile : public TensorStore {
+class GgufFile : public MappedStore {
  public:
+  /// Throws Error that names the file, the tensor or key, and what to do, for anything that is not a whole, sound file.
   explicit GgufFile(const std::filesystem::path& path);
+  /// That of the first split, less the keys that tell of the splitting.
   const GgufMetadata& metadata() const { return metadata_; }
 
-  std::span<const std::byte> data(const TensorInfo& tensor) const override;
-  void read(const TensorInfo& tensor, uint64_t offset, std::span<std::byte> out) const override;
-  void drop(const TensorInfo& tensor) const override;
-
  private:
-  struct Place { size_t file; uint64_t offset; };
-  void parse(const std::filesystem::path& path, bool first);
-  std::vector<MappedFile> files_;
-  std::vector<Place> places_;  // by the tensor's index
   GgufMetadata metadata_;
 };
 
 class GgufWriter : public TensorWriter {
  public:
-  /// Writes the whole header at once and reserves the disk space of all tensors.
+  /// Writes the whole header at once and reserves the disk space of all tensors. TensorInfo::bytes of the plan is
+  /// ignored: shape and encoding say it. Throws Error on what stock readers refuse (names of 64 bytes or more, more
+  /// than four dimensions, encodings without a ggml type), and on a full disk.
   GgufWriter(const std::filesystem::path& path, const GgufMetadata& metadata, const std::vector<TensorInfo>& tensors);
   void write(size_t tensor, uint64_t offset, std::span<const std::byte> bytes) override;
+  /// Throws Error unless every byte of every tensor has been written.
   void finish() override;
   uint64_t file_bytes() const { return file_bytes_; }
 
  private:
   AtomicFile file_;
-  std::vector<uint64_t> offsets_;
+  TensorSlots slots_;
   uint64_t file_bytes_ = 0;
 };
 

@@ -1,6 +1,7 @@
 // Tensors in files: what every container has in common.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <filesystem>
 #include <memory>
@@ -10,6 +11,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "base/file.h"
 #include "encoding/encoding.h"
 
 namespace lowbit {
@@ -46,12 +48,34 @@ class TensorStore {
 
  protected:
   void add(TensorInfo tensor);  ///< throws Error on a repeated name
+  size_t index_of(const TensorInfo& tensor) const;
 
   std::string where_;
 
  private:
   std::vector<TensorInfo> tensors_;
   std::unordered_map<std::string, size_t> index_;
+};
+
+/// A store whose tensors lie in mapped files, whatever their format.
+class MappedStore : public TensorStore {
+ public:
+  std::span<const std::byte> data(const TensorInfo& tensor) const override;
+  void read(const TensorInfo& tensor, uint64_t offset, std::span<std::byte> out) const override;
+  void drop(const TensorInfo& tensor) const override;
+
+ protected:
+  size_t add_file(MappedFile file);  ///< its number, for add()
+  /// Bytes [offset, offset + tensor.bytes) of file `file`, which the caller has checked to be there.
+  void add(TensorInfo tensor, size_t file, uint64_t offset);
+
+ private:
+  struct Place {
+    size_t file;
+    uint64_t offset;
+  };
+  std::vector<MappedFile> files_;
+  std::vector<Place> places_;  // by the tensor's index
 };
 
 /// Tensors being written: their shapes are known before the first byte, so the header goes first and each tensor is
@@ -64,7 +88,28 @@ class TensorWriter {
   virtual void finish() = 0;
 };
 
-/// Decodes rows [begin, begin + count) of a Float or Block tensor to binary32.
+/// Where a writer's tensors go; counts the bytes that came, so that a file with a hole is never finished.
+class TensorSlots {
+ public:
+  void add(std::string name, uint64_t offset, uint64_t bytes);
+  /// The place in the file of bytes [offset, offset + count) of a tensor; throws Error if the tensor is not that long.
+  uint64_t place(size_t tensor, uint64_t offset, uint64_t count);
+  /// Throws Error if fewer or more bytes came than the tensors have.
+  void check_complete(std::string_view where) const;
+  uint64_t total_bytes() const { return total_; }
+
+ private:
+  struct Slot {
+    std::string name;
+    uint64_t offset, bytes;
+  };
+  std::vector<Slot> slots_;
+  uint64_t total_ = 0;
+  std::atomic<uint64_t> written_ = 0;
+};
+
+/// Decodes rows [begin, begin + count) of a Float or Block tensor to binary32: out[count * tensor.cols()]. Reads with
+/// read(), so nothing becomes resident. Throws Error on a Raw tensor or on rows that do not exist.
 void read_rows(const TensorStore& store, const TensorInfo& tensor, int64_t begin, int64_t count, float* out);
 
 }  // namespace lowbit
