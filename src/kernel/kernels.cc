@@ -103,7 +103,8 @@ void attend(const Kernels& k, std::span<const AttentionBatch> batches, ThreadPoo
   pool.run(total, [&](int64_t index, int) {
     const AttentionBatch* b = batches.data();
     for (; index >= b->tokens; ++b) index -= b->tokens;
-    const int64_t at = index * b->heads * b->head_dim, last = b->position + index;
+    const int64_t stride = b->stride > 0 ? b->stride : int64_t{b->heads} * b->head_dim;
+    const int64_t at = index * stride, last = b->position + index;
     const int64_t first = b->window > 0 ? std::max<int64_t>(0, last - b->window + 1) : 0;
     k.attention({b->q + at, b->k, b->v, b->out + at, b->heads, b->kv_heads, b->head_dim, first, last, b->scale});
   });

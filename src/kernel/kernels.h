@@ -76,6 +76,7 @@ struct AttentionBatch {
   float* out = nullptr;         ///< [tokens, heads, head_dim]
   int heads = 0, kv_heads = 0, head_dim = 0;
   int64_t position = 0, tokens = 0;
+  int64_t stride = 0;  ///< elements from token to token of q and out; 0: heads * head_dim
   int64_t window = 0;  ///< 0 = no limit
   float scale = 0;     ///< 1/sqrt(head_dim), usually
 };

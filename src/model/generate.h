@@ -46,8 +46,8 @@ struct Generation {
   std::vector<int32_t> tokens;  ///< all that were drawn, an end-of-generation token included
   StopReason reason = StopReason::MaxTokens;
   int64_t prompt_tokens = 0;
-  double prompt_seconds = 0;      ///< until the first token was drawn
-  double generation_seconds = 0;  ///< from there on: tokens.size() - 1 forward passes
+  double prompt_seconds = 0;      ///< of the pass over the prompt
+  double generation_seconds = 0;  ///< from there on: tokens.size() - 1 forward passes and the sampling
   double prompt_tokens_per_second() const;
   double tokens_per_second() const;
 };

@@ -9,7 +9,7 @@ namespace lowbit {
 
 /// The defaults are llama.cpp's.
 struct SamplerOptions {
-  double temperature = 0.8;        ///< 0 (or less): always the likeliest token, whatever else is set but the penalty
+  double temperature = 0.8;        ///< 0: always the likeliest token, after the penalty
   int top_k = 40;                  ///< keep the k likeliest; 0: all
   double top_p = 0.95;             ///< keep the smallest set whose probability reaches p; 1: all
   double min_p = 0.05;             ///< drop what is less likely than min_p times the likeliest; 0: nothing
@@ -52,16 +52,19 @@ class Sampler {
     int32_t id;
   };
   static bool better(const Candidate& a, const Candidate& b);
-  void penalize(std::span<const int32_t> history);
-  void keep_top_k();
+  void penalize(std::span<const float> logits, std::span<const int32_t> history);
+  void keep_top_k(std::span<const float> logits, int k);
   void keep_top_p();
   void keep_min_p();
-  int32_t draw();
+  int32_t draw(double uniform);
+  float best_logit() const;
 
   SamplerOptions options_;
   Random random_;
-  std::vector<Candidate> candidates_;  // sorted from the likeliest on, once top-k or top-p has run
-  std::vector<float> logits_;
+  std::vector<float> penalized_;
+  std::vector<Candidate> candidates_;  // those kept so far
+  bool sorted_ = false;                // from the likeliest on; else by id
+  std::vector<double> weights_;
 };
 
 }  // namespace lowbit

@@ -1,0 +1,98 @@
+#include "model/transformer_weights.h"
+
+#include <numeric>
+
+#include "base/error.h"
+
+namespace lowbit {
+namespace {
+
+class Loader {
+ public:
+  Loader(const ModelSource& source, ThreadPool& pool) : source_(source), store_(*source.store), pool_(pool) {}
+
+  std::vector<float> vector(const WeightId& id, int64_t size) {
+    const TensorInfo& info = store_.at(source_.name(id));
+    if (info.elements() != size) {
+      fail("{}: tensor {} has {} elements, {} expected", store_.where(), info.name, info.elements(), size);
+    }
+    std::vector<float> out(static_cast<size_t>(size));
+    read_rows(store_, info, 0, info.rows(), out.data());
+    bytes_ += out.size() * sizeof(float);
+    return out;
+  }
+
+  std::vector<float> optional_vector(const WeightId& id, int64_t size) {
+    return source_.find(id) ? vector(id, size) : std::vector<float>();
+  }
+
+  /// `rotary_dim` is the head's size where a rotation follows the product, else 0.
+  Linear linear(WeightId id, int64_t rows, int64_t cols, int64_t rotary_dim = 0) {
+    const TensorInfo& info = store_.at(source_.name(id));
+    if (info.shape.size() != 2 || info.rows() != rows || info.cols() != cols) {
+      fail("{}: tensor {} is {} x {}, {} x {} expected", store_.where(), info.name, info.rows(), info.cols(), rows,
+           cols);
+    }
+    const std::vector<int64_t> order = row_order(rows, rotary_dim);
+    Linear out;
+    out.id = id;
+    out.w = pack_matrix(*info.encoding, rows, cols, store_.data(info).data(), order.empty() ? nullptr : order.data(),
+                        pool_);
+    store_.drop(info);
+    bytes_ += out.w.bytes();
+    id.bias = true;
+    const std::vector<float> bias = optional_vector(id, rows);
+    out.bias = bias;
+    for (size_t r = 0; r < order.size() && !bias.empty(); ++r) out.bias[r] = bias[static_cast<size_t>(order[r])];
+    return out;
+  }
+
+  uint64_t bytes() const { return bytes_; }
+
+ private:
+  /// GGUF interleaves the two halves of each head (row 2i + s holds Hugging Face's row s * dim/2 + i) for some
+  /// architectures, because its rotation turns neighbours. Empty: the order is right as it is.
+  std::vector<int64_t> row_order(int64_t rows, int64_t dim) const {
+    if (dim == 0 || !source_.is_gguf || !source_.config.architecture->rope_interleaved_in_gguf) return {};
+    std::vector<int64_t> order(static_cast<size_t>(rows));
+    for (int64_t r = 0; r < rows; ++r) {
+      const int64_t head = r / dim * dim, half = r % dim / (dim / 2), i = r % (dim / 2);
+      order[static_cast<size_t>(r)] = head + 2 * i + half;
+    }
+    return order;
+  }
+
+  const ModelSource& source_;
+  const TensorStore& store_;
+  ThreadPool& pool_;
+  uint64_t bytes_ = 0;
+};
+
+}  // namespace
+
+TransformerWeights load_weights(const ModelSource& source, ThreadPool& pool) {
+  const ModelConfig& c = source.config;
+  const int64_t q_dim = c.heads * c.head_dim, kv_dim = c.kv_heads * c.head_dim;
+  Loader load(source, pool);
+  TransformerWeights w;
+  for (int i = 0; i < static_cast<int>(c.layers); ++i) {
+    LayerWeights& layer = w.layers.emplace_back();
+    layer.attention_norm = load.vector({Role::AttentionNorm, i}, c.hidden);
+    layer.q = load.linear({Role::Q, i}, q_dim, c.hidden, c.head_dim);
+    layer.k = load.linear({Role::K, i}, kv_dim, c.hidden, c.head_dim);
+    layer.v = load.linear({Role::V, i}, kv_dim, c.hidden);
+    layer.q_norm = load.optional_vector({Role::QNorm, i}, c.head_dim);
+    layer.k_norm = load.optional_vector({Role::KNorm, i}, c.head_dim);
+    layer.attention_output = load.linear({Role::AttentionOutput, i}, c.hidden, q_dim);
+    layer.ffn_norm = load.vector({Role::FfnNorm, i}, c.hidden);
+    layer.gate = load.linear({Role::Gate, i}, c.ffn, c.hidden);
+    layer.up = load.linear({Role::Up, i}, c.ffn, c.hidden);
+    layer.down = load.linear({Role::Down, i}, c.hidden, c.ffn);
+  }
+  w.output_norm = load.vector({Role::OutputNorm}, c.hidden);
+  w.output = load.linear({c.tied_embeddings ? Role::TokenEmbedding : Role::Output}, c.vocab, c.hidden);
+  w.bytes = load.bytes();
+  return w;
+}
+
+}  // namespace lowbit

@@ -1,0 +1,36 @@
+// The weights of a model, packed for the kernels of this machine.
+#pragma once
+
+#include <vector>
+
+#include "kernel/packed.h"
+#include "model/source.h"
+
+namespace lowbit {
+
+/// y = W x + bias.
+struct Linear {
+  WeightId id{};
+  PackedMatrix w;
+  std::vector<float> bias;  ///< empty: none
+};
+
+struct LayerWeights {
+  std::vector<float> attention_norm, ffn_norm;
+  std::vector<float> q_norm, k_norm;  ///< [head_dim] each; empty: the architecture has none
+  Linear q, k, v, attention_output, gate, up, down;
+};
+
+struct TransformerWeights {
+  std::vector<LayerWeights> layers;
+  std::vector<float> output_norm;
+  Linear output;  ///< the embedding's matrix if the two are tied
+  uint64_t bytes = 0;
+};
+
+/// Reads and packs every weight but the embedding (unless tied), dropping the source's pages as it goes. Rows of q and
+/// k that GGUF keeps in interleaved rotary order come out in Hugging Face's order: the forward pass knows only that
+/// one.
+TransformerWeights load_weights(const ModelSource& source, ThreadPool& pool);
+
+}  // namespace lowbit
