@@ -38,6 +38,19 @@ const std::vector<const Kernels*>& all_kernels() {
   static const std::vector<const Kernels*> tables = [] {
     static const Kernels ref = LOWBIT_TABLE(ref);
     std::vector<const Kernels*> out{&ref};
+#if defined(__x86_64__)
+    static const Kernels avx2 = LOWBIT_TABLE(avx2), avx512 = LOWBIT_TABLE(avx512);
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c") &&
+        __builtin_cpu_supports("bmi2")) {
+      out.push_back(&avx2);
+      if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+          __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vbmi")) {
+        out.push_back(&avx512);
+      }
+    }
+#endif
     return out;
   }();
   return tables;
