@@ -1,5 +1,9 @@
 #include "kernel/kernels.h"
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 #include <algorithm>
 #include <cstdlib>
 #include <new>
@@ -18,16 +22,13 @@ namespace {
     .to_f16 = isa::to_f16, .from_f16 = isa::from_f16, .log_sum_exp = isa::log_sum_exp                                \
   }
 
-const Kernels& pick() {
-  const char* wanted = std::getenv("LOWBIT_ISA");
-  if (wanted == nullptr || *wanted == '\0') return *all_kernels().back();
-  std::string known;
-  for (const Kernels* k : all_kernels()) {
-    if (k->name == wanted) return *k;
-    known += (known.empty() ? "" : ", ") + std::string(k->name);
-  }
-  fail("LOWBIT_ISA={}: this machine has {}", wanted, known);
+#if defined(__x86_64__)
+/// GCC 12's __builtin_cpu_supports has no name for it. The caller has checked that the system saves AVX registers.
+bool has_avxvnni() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a >> 4 & 1) != 0;
 }
+#endif
 
 /// Weights that one task streams: enough to hide the hand-out, little enough that a late thread costs no more.
 constexpr uint64_t kTaskBytes = 64 << 10;
@@ -39,11 +40,18 @@ const std::vector<const Kernels*>& all_kernels() {
     static const Kernels ref = LOWBIT_TABLE(ref);
     std::vector<const Kernels*> out{&ref};
 #if defined(__x86_64__)
-    static const Kernels avx2 = LOWBIT_TABLE(avx2), avx512 = LOWBIT_TABLE(avx512);
+    static const Kernels avx2 = LOWBIT_TABLE(avx2), avx512 = LOWBIT_TABLE(avx512), avxvnni = [] {
+      Kernels k = avx2;
+      k.name = "avxvnni";
+      k.code_group = avxvnni::kCodeGroup;
+      k.matmul_codes = avxvnni::matmul_codes;
+      return k;
+    }();
     __builtin_cpu_init();
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c") &&
         __builtin_cpu_supports("bmi2")) {
       out.push_back(&avx2);
+      if (has_avxvnni()) out.push_back(&avxvnni);
       if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
           __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vbmi")) {
@@ -56,8 +64,20 @@ const std::vector<const Kernels*>& all_kernels() {
   return tables;
 }
 
+const Kernels& kernels_named(std::string_view name) {
+  std::string known;
+  for (const Kernels* k : all_kernels()) {
+    if (k->name == name) return *k;
+    known += (known.empty() ? "" : ", ") + std::string(k->name);
+  }
+  fail("LOWBIT_ISA={}: this machine has {}", name, known);
+}
+
 const Kernels& kernels() {
-  static const Kernels& picked = pick();
+  static const Kernels& picked = [&]() -> const Kernels& {
+    const char* wanted = std::getenv("LOWBIT_ISA");
+    return wanted == nullptr || *wanted == '\0' ? *all_kernels().back() : kernels_named(wanted);
+  }();
   return picked;
 }
 

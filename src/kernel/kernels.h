@@ -29,7 +29,7 @@ struct Activations {
 };
 
 struct Kernels {
-  std::string_view name;        ///< "ref", "avx2", "avx512"
+  std::string_view name;        ///< "ref", "avx2", "avxvnni", "avx512"
   int code_group, float_group;  ///< tokens that matmul_codes and matmul_floats take at once: see ActivationView
 
   /// Fills tile j of a token's activations at out[j * stride].
@@ -54,9 +54,11 @@ struct Kernels {
   double (*log_sum_exp)(const float* x, int64_t n);
 };
 
-/// The best table for this machine, or the one that the environment variable LOWBIT_ISA names (ref, avx2, avx512;
-/// for tests). Throws Error if that one is unknown or the machine lacks it.
+/// The best table for this machine, or the one that the environment variable LOWBIT_ISA names (ref, avx2, avxvnni,
+/// avx512; for tests). Throws Error if that one is unknown or the machine lacks it.
 const Kernels& kernels();
+/// The table of that name. Throws Error as kernels() does.
+const Kernels& kernels_named(std::string_view name);
 /// Every table that this machine can run, the portable reference first.
 const std::vector<const Kernels*>& all_kernels();
 

@@ -81,7 +81,8 @@ struct Header {
   const uint8_t *scales, *minima;
   __m512 d, dmin;
 
-  Header(const uint8_t* chunk, int tiles) : scales(chunk + scales_at(kTraits)), minima(chunk + minima_at(kTraits, tiles)) {
+  Header(const uint8_t* chunk, int tiles)
+      : scales(chunk + scales_at(kTraits)), minima(chunk + minima_at(kTraits, tiles)) {
     if constexpr (kTraits.sub_scales > 0) d = load_halves(chunk);
     if constexpr (kTraits.sub_scales > 0 && kTraits.minima) dmin = load_halves(chunk + 2 * kPanelRows);
   }
@@ -187,8 +188,10 @@ void multiply(const Block& b) {
 
 template <Family F, int T>
 auto pick_multiply(int tokens) -> void (*)(const Block&) {
-  if constexpr (T == 1) return multiply<F, 1>;
-  else return tokens == T ? multiply<F, T> : pick_multiply<F, T - 1>(tokens);
+  if constexpr (T == 1)
+    return multiply<F, 1>;
+  else
+    return tokens == T ? multiply<F, T> : pick_multiply<F, T - 1>(tokens);
 }
 
 template <Family F>
@@ -225,21 +228,34 @@ const int kCodeGroup = kTokens;
 void matmul_codes(const PackedView& w, int64_t begin, int64_t end, const ActivationView& x, float* out,
                   int64_t out_stride) {
   switch (w.family) {
-    case Family::S4: return matmul_of<Family::S4>(w, begin, end, x, out, out_stride);
-    case Family::M4: return matmul_of<Family::M4>(w, begin, end, x, out, out_stride);
-    case Family::T4: return matmul_of<Family::T4>(w, begin, end, x, out, out_stride);
-    case Family::S5: return matmul_of<Family::S5>(w, begin, end, x, out, out_stride);
-    case Family::M5: return matmul_of<Family::M5>(w, begin, end, x, out, out_stride);
-    case Family::S8: return matmul_of<Family::S8>(w, begin, end, x, out, out_stride);
-    case Family::K2: return matmul_of<Family::K2>(w, begin, end, x, out, out_stride);
-    case Family::K3: return matmul_of<Family::K3>(w, begin, end, x, out, out_stride);
-    case Family::K4: return matmul_of<Family::K4>(w, begin, end, x, out, out_stride);
-    case Family::TK4: return matmul_of<Family::TK4>(w, begin, end, x, out, out_stride);
-    case Family::K5: return matmul_of<Family::K5>(w, begin, end, x, out, out_stride);
-    case Family::K6: return matmul_of<Family::K6>(w, begin, end, x, out, out_stride);
+    case Family::S4:
+      return matmul_of<Family::S4>(w, begin, end, x, out, out_stride);
+    case Family::M4:
+      return matmul_of<Family::M4>(w, begin, end, x, out, out_stride);
+    case Family::T4:
+      return matmul_of<Family::T4>(w, begin, end, x, out, out_stride);
+    case Family::S5:
+      return matmul_of<Family::S5>(w, begin, end, x, out, out_stride);
+    case Family::M5:
+      return matmul_of<Family::M5>(w, begin, end, x, out, out_stride);
+    case Family::S8:
+      return matmul_of<Family::S8>(w, begin, end, x, out, out_stride);
+    case Family::K2:
+      return matmul_of<Family::K2>(w, begin, end, x, out, out_stride);
+    case Family::K3:
+      return matmul_of<Family::K3>(w, begin, end, x, out, out_stride);
+    case Family::K4:
+      return matmul_of<Family::K4>(w, begin, end, x, out, out_stride);
+    case Family::TK4:
+      return matmul_of<Family::TK4>(w, begin, end, x, out, out_stride);
+    case Family::K5:
+      return matmul_of<Family::K5>(w, begin, end, x, out, out_stride);
+    case Family::K6:
+      return matmul_of<Family::K6>(w, begin, end, x, out, out_stride);
     case Family::F32:
     case Family::F16:
-    case Family::BF16: return;
+    case Family::BF16:
+      return;
   }
 }
 

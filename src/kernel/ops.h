@@ -41,6 +41,11 @@ LOWBIT_DECLARE_KERNELS(ref)
 #if defined(__x86_64__)
 LOWBIT_DECLARE_KERNELS(avx2)
 LOWBIT_DECLARE_KERNELS(avx512)
+namespace avxvnni {  // as avx2, but for these
+extern const int kCodeGroup;
+void matmul_codes(const PackedView& w, int64_t begin, int64_t end, const ActivationView& x, float* out,
+                  int64_t out_stride);
+}  // namespace avxvnni
 #endif
 #undef LOWBIT_DECLARE_KERNELS
 

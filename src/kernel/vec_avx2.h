@@ -135,7 +135,8 @@ inline DoubleVec add(DoubleVec a, Vec b) {
            _mm256_add_pd(a.quarter[3], _mm256_cvtps_pd(_mm256_extractf128_ps(b.high, 1)))}};
 }
 inline double sum(DoubleVec a) {
-  const __m256d four = _mm256_add_pd(_mm256_add_pd(a.quarter[0], a.quarter[2]), _mm256_add_pd(a.quarter[1], a.quarter[3]));
+  const __m256d four =
+      _mm256_add_pd(_mm256_add_pd(a.quarter[0], a.quarter[2]), _mm256_add_pd(a.quarter[1], a.quarter[3]));
   const __m128d two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd(four, 1));
   return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
 }

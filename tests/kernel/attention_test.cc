@@ -1,0 +1,167 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "kernel/support.h"
+
+namespace lowbit {
+namespace {
+
+using test::random_floats;
+using test::same_bits;
+
+struct Case {
+  int heads, kv_heads, head_dim;
+  int64_t position, tokens, window;
+};
+
+struct Data {
+  std::vector<float> q;
+  std::vector<uint16_t> k, v;
+};
+
+Data random_data(const Case& c) {
+  Data d;
+  d.q = random_floats(c.tokens * c.heads * c.head_dim, 1);
+  const auto halves = [&](uint32_t seed) {
+    std::vector<uint16_t> out;
+    for (float x : random_floats((c.position + c.tokens) * c.kv_heads * c.head_dim, seed)) out.push_back(f32_to_f16(x));
+    return out;
+  };
+  d.k = halves(2);
+  d.v = halves(3);
+  return d;
+}
+
+std::vector<float> attended(const Kernels& k, const Case& c, const Data& d, ThreadPool& pool) {
+  std::vector<float> out(d.q.size(), -777.0f);
+  AttentionBatch batch;
+  batch.q = d.q.data();
+  batch.k = d.k.data();
+  batch.v = d.v.data();
+  batch.out = out.data();
+  batch.heads = c.heads;
+  batch.kv_heads = c.kv_heads;
+  batch.head_dim = c.head_dim;
+  batch.position = c.position;
+  batch.tokens = c.tokens;
+  batch.window = c.window;
+  batch.scale = 1 / std::sqrt(static_cast<float>(c.head_dim));
+  attend(k, {&batch, 1}, pool);
+  return out;
+}
+
+std::vector<double> exact(const Case& c, const Data& d) {
+  std::vector<double> out(d.q.size(), 0.0);
+  const double scale = 1 / std::sqrt(static_cast<double>(c.head_dim));
+  for (int64_t t = 0; t < c.tokens; ++t) {
+    const int64_t last = c.position + t, first = c.window > 0 ? std::max<int64_t>(0, last - c.window + 1) : 0;
+    for (int h = 0; h < c.heads; ++h) {
+      const int64_t q = (t * c.heads + h) * c.head_dim;
+      std::vector<double> scores;
+      for (int64_t p = first; p <= last; ++p) {
+        const int64_t kv = (p * c.kv_heads + h / (c.heads / c.kv_heads)) * c.head_dim;
+        double s = 0;
+        for (int i = 0; i < c.head_dim; ++i) {
+          s += static_cast<double>(d.q[static_cast<size_t>(q + i)]) * f16_to_f32(d.k[static_cast<size_t>(kv + i)]);
+        }
+        scores.push_back(s * scale);
+      }
+      const double top = *std::max_element(scores.begin(), scores.end());
+      double total = 0;
+      for (double& s : scores) total += s = std::exp(s - top);
+      for (int64_t p = first; p <= last; ++p) {
+        const int64_t kv = (p * c.kv_heads + h / (c.heads / c.kv_heads)) * c.head_dim;
+        for (int i = 0; i < c.head_dim; ++i) {
+          out[static_cast<size_t>(q + i)] +=
+              scores[static_cast<size_t>(p - first)] / total * f16_to_f32(d.v[static_cast<size_t>(kv + i)]);
+        }
+      }
+    }
+  }
+  return out;
+}
+
+const Case kCases[] = {
+    {1, 1, 8, 0, 1, 0},      {2, 1, 16, 0, 5, 0},    {3, 3, 20, 3, 70, 0},  {9, 3, 64, 0, 130, 0},
+    {4, 2, 64, 60, 10, 0},   {8, 1, 128, 200, 3, 0}, {4, 4, 80, 0, 33, 16}, {6, 2, 64, 100, 140, 70},
+    {2, 2, 64, 500, 1, 128}, {14, 2, 64, 63, 1, 0},  {5, 1, 256, 64, 2, 0}, {2, 1, 64, 127, 66, 64},
+};
+
+TEST(Attention, FollowsItsDefinition) {
+  ThreadPool pool(2);
+  for (const Case& c : kCases) {
+    const Data d = random_data(c);
+    const auto want = exact(c, d);
+    for (const Kernels* k : all_kernels()) {
+      const auto out = attended(*k, c, d, pool);
+      double worst = 0;
+      for (size_t i = 0; i < out.size(); ++i) worst = std::max(worst, std::abs(out[i] - want[i]));
+      EXPECT_LT(worst, 2e-5) << k->name << " head_dim " << c.head_dim << " position " << c.position;
+    }
+  }
+}
+
+TEST(Attention, EveryInstructionSetGivesTheSameBits) {
+  ThreadPool pool(2);
+  for (const Case& c : kCases) {
+    const Data d = random_data(c);
+    const auto want = attended(*all_kernels().front(), c, d, pool);
+    for (const Kernels* k : all_kernels()) EXPECT_TRUE(same_bits(attended(*k, c, d, pool), want)) << k->name;
+  }
+}
+
+TEST(Attention, BatchesAndThreadsChangeNothing) {
+  ThreadPool one(1), four(4);
+  for (const Case& c : kCases) {
+    const Data d = random_data(c);
+    for (const Kernels* k : all_kernels()) {
+      const auto want = attended(*k, c, d, one);
+      EXPECT_TRUE(same_bits(attended(*k, c, d, four), want)) << k->name;
+      std::vector<float> out(want.size());
+      for (int64_t t = 0; t < c.tokens; ++t) {
+        const int64_t at = t * c.heads * c.head_dim, last = c.position + t;
+        const int64_t first = c.window > 0 ? std::max<int64_t>(0, last - c.window + 1) : 0;
+        k->attention({d.q.data() + at, d.k.data(), d.v.data(), out.data() + at, c.heads, c.kv_heads, c.head_dim, first,
+                      last, 1 / std::sqrt(static_cast<float>(c.head_dim))});
+      }
+      EXPECT_TRUE(same_bits(out, want)) << k->name << " head_dim " << c.head_dim << " position " << c.position;
+    }
+  }
+}
+
+/// What lies beyond a token's own position (later tokens of its batch, or memory never written) does not reach it.
+TEST(Attention, NeverLooksAhead) {
+  ThreadPool pool(2);
+  const Case c{6, 2, 64, 10, 90, 0};
+  Data d = random_data(c);
+  for (const Kernels* k : all_kernels()) {
+    const auto want = attended(*k, c, d, pool);
+    Data spoiled = d;
+    const size_t row = static_cast<size_t>(c.kv_heads) * 64;
+    for (size_t i = 70 * row; i < spoiled.k.size(); ++i) spoiled.k[i] = spoiled.v[i] = 0x7e00;  // NaN
+    const auto out = attended(*k, c, spoiled, pool);
+    const size_t safe = 60 * static_cast<size_t>(c.heads) * 64;
+    EXPECT_TRUE(std::equal(out.begin(), out.begin() + static_cast<int64_t>(safe), want.begin())) << k->name;
+    EXPECT_TRUE(std::isnan(out[safe])) << k->name;
+  }
+}
+
+TEST(Attention, SeveralSequencesAtOnce) {
+  ThreadPool pool(3);
+  const Case a{4, 2, 64, 0, 20, 0}, b{4, 2, 64, 77, 1, 0};
+  const Data da = random_data(a), db = random_data(b);
+  std::vector<float> out_a(da.q.size()), out_b(db.q.size());
+  const AttentionBatch batches[] = {
+      {da.q.data(), da.k.data(), da.v.data(), out_a.data(), 4, 2, 64, 0, 20, 0, 0.125f},
+      {db.q.data(), db.k.data(), db.v.data(), out_b.data(), 4, 2, 64, 77, 1, 0, 0.125f},
+  };
+  attend(kernels(), batches, pool);
+  EXPECT_TRUE(same_bits(out_a, attended(kernels(), a, da, pool)));
+  EXPECT_TRUE(same_bits(out_b, attended(kernels(), b, db, pool)));
+}
+
+}  // namespace
+}  // namespace lowbit
