@@ -155,8 +155,8 @@ TEST(Attention, SeveralSequencesAtOnce) {
   const Data da = random_data(a), db = random_data(b);
   std::vector<float> out_a(da.q.size()), out_b(db.q.size());
   const AttentionBatch batches[] = {
-      {da.q.data(), da.k.data(), da.v.data(), out_a.data(), 4, 2, 64, 0, 20, 0, 0.125f},
-      {db.q.data(), db.k.data(), db.v.data(), out_b.data(), 4, 2, 64, 77, 1, 0, 0.125f},
+      {da.q.data(), da.k.data(), da.v.data(), out_a.data(), 4, 2, 64, 0, 20, 0, 0, 0.125f},
+      {db.q.data(), db.k.data(), db.v.data(), out_b.data(), 4, 2, 64, 77, 1, 0, 0, 0.125f},
   };
   attend(kernels(), batches, pool);
   EXPECT_TRUE(same_bits(out_a, attended(kernels(), a, da, pool)));
