@@ -9,9 +9,20 @@
 namespace lowbit {
 
 enum class Role : uint8_t {
-  TokenEmbedding, OutputNorm, Output,
-  AttentionNorm, Q, K, V, AttentionOutput, QNorm, KNorm,
-  FfnNorm, Gate, Up, Down,
+  TokenEmbedding,
+  OutputNorm,
+  Output,
+  AttentionNorm,
+  Q,
+  K,
+  V,
+  AttentionOutput,
+  QNorm,
+  KNorm,
+  FfnNorm,
+  Gate,
+  Up,
+  Down,
   RopeFrequencies,
 };
 

@@ -1,0 +1,26 @@
+// Carries a plan out: rows stream from the source through the quantizer into the file.
+#pragma once
+
+#include <filesystem>
+
+#include "base/thread_pool.h"
+#include "container/gguf.h"
+#include "quantize/plan.h"
+
+namespace lowbit {
+
+/// Streams the planned tensors into `writer`, whose tensors are the plan's, in order. Memory: a few rows a thread,
+/// whatever the model's size. The bytes do not depend on the number of threads. Throws Error on a value that is not
+/// finite and on whatever reading and writing may meet; `label` heads the progress bar. Does not call finish().
+void write_tensors(const std::vector<PlannedTensor>& tensors, const TensorStore& store, TensorWriter& writer,
+                   const std::string& label, ThreadPool& pool);
+
+/// Writes the planned GGUF file; `metadata` is everything but what the plan itself decides (general.file_type,
+/// general.quantization_version). Returns the file's size in bytes.
+uint64_t write_gguf(const Plan& plan, const ModelSource& source, GgufMetadata metadata,
+                    const std::filesystem::path& path, ThreadPool& pool);
+
+/// What a writer of these tensors needs to know.
+std::vector<TensorInfo> output_infos(const std::vector<PlannedTensor>& tensors);
+
+}  // namespace lowbit

@@ -1,0 +1,115 @@
+#include "quantize/plan.h"
+
+#include <regex>
+
+#include "base/error.h"
+
+namespace lowbit {
+namespace {
+
+class Overrides {
+ public:
+  explicit Overrides(const std::vector<std::pair<std::string, const Encoding*>>& pairs) {
+    for (const auto& [pattern, encoding] : pairs) {
+      try {
+        rules_.push_back({pattern, std::regex(pattern), encoding});
+      } catch (const std::regex_error& e) {
+        fail("--tensor-type {}: is not a regular expression: {}", pattern, e.what());
+      }
+    }
+  }
+
+  const Encoding* find(const std::string& name) {
+    for (Rule& rule : rules_) {
+      if (!std::regex_search(name, rule.regex)) continue;
+      rule.used = true;
+      return rule.encoding;
+    }
+    return nullptr;
+  }
+
+  void check_all_used() const {
+    for (const Rule& rule : rules_) {
+      if (!rule.used) fail("--tensor-type {}: no tensor's name matches; lowbit inspect lists them", rule.pattern);
+    }
+  }
+
+ private:
+  struct Rule {
+    std::string pattern;
+    std::regex regex;
+    const Encoding* encoding;
+    bool used = false;
+  };
+  std::vector<Rule> rules_;
+};
+
+/// The encoding that somebody asked for; nullptr: the tensor is no matrix, and is stored as the layout says.
+const Encoding* wanted_by(const ModelSource& source, const PlanOptions& options, const OutputTensor& tensor,
+                          Overrides& overrides) {
+  if (!is_matrix(tensor.id)) return nullptr;
+  if (const Encoding* chosen = overrides.find(tensor.name)) return chosen;
+  const bool output =
+      tensor.id.role == Role::Output || (tensor.id.role == Role::TokenEmbedding && source.config.tied_embeddings);
+  if (output && options.output != nullptr) return options.output;
+  if (tensor.id.role == Role::TokenEmbedding && options.embedding != nullptr) return options.embedding;
+  if (options.pure) return &encoding(options.mixture->base);
+  return &encoding(wanted_encoding(*options.mixture, source.config, static_cast<bool>(options.importance), tensor.id,
+                                   tensor.cols()));
+}
+
+void check_source(const ModelSource& source, const PlanOptions& options, const PlannedTensor& planned) {
+  if (planned.tensor.source == nullptr) return;
+  const Encoding* from = planned.tensor.source->encoding;
+  if (from->kind == EncodingKind::Float || from == planned.encoding || options.allow_requantize) return;
+  fail(
+      "{}: tensor {} is already quantized ({}); quantize from the original model, or accept the added loss with "
+      "--allow-requantize",
+      source.store->where(), planned.tensor.source->name, from->name);
+}
+
+const std::vector<float>* importance_of(const PlanOptions& options, const PlannedTensor& planned, Plan& plan) {
+  if (!options.importance || planned.encoding->kind != EncodingKind::Block) return nullptr;
+  const std::vector<float>* values = options.importance(planned.tensor.name);
+  if (values == nullptr) {
+    ++plan.without_importance;
+  } else if (static_cast<int64_t>(values->size()) != planned.tensor.cols()) {
+    fail("importance matrix: {} has {} channels, but the model's has {}; it belongs to another model",
+         planned.tensor.name, values->size(), planned.tensor.cols());
+  }
+  return values;
+}
+
+}  // namespace
+
+Plan make_plan(const ModelSource& source, const PlanOptions& options) {
+  Plan plan;
+  plan.mixture = options.mixture;
+  Overrides overrides(options.overrides);
+  for (OutputTensor& tensor : gguf_tensors(source)) {
+    PlannedTensor planned;
+    const int64_t cols = tensor.cols();
+    const Encoding* wanted = wanted_by(source, options, tensor, overrides);
+    planned.wanted = planned.encoding = wanted != nullptr ? wanted : &encoding(EncodingId::F32);
+    if (cols % planned.wanted->block != 0) {
+      planned.encoding = &encoding(fallback_encoding(planned.wanted->id, cols));
+      if (options.strict) {
+        fail("{}: tensor {} has rows of {}, no multiple of {}'s block of {}; leave out --strict to store it as {}",
+             source.store->where(), tensor.name, cols, planned.wanted->name, planned.wanted->block,
+             planned.encoding->name);
+      }
+    }
+    planned.tensor = std::move(tensor);
+    check_source(source, options, planned);
+    planned.importance = importance_of(options, planned, plan);
+    const auto elements = static_cast<uint64_t>(planned.tensor.elements());
+    planned.bytes = planned.encoding->bytes(elements);
+    plan.parameters += static_cast<int64_t>(elements);
+    plan.bytes += planned.bytes;
+    plan.tensors.push_back(std::move(planned));
+  }
+  overrides.check_all_used();
+  return plan;
+}
+
+}  // namespace lowbit

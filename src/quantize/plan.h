@@ -1,0 +1,53 @@
+// What will be done to each tensor, decided before any work: every refusal and every fallback is known here.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "model/layout.h"
+#include "quantize/encode.h"
+#include "quantize/mixture.h"
+
+namespace lowbit {
+
+struct PlanOptions {
+  const Mixture* mixture = nullptr;
+  bool pure = false;                    ///< every matrix gets the mixture's base encoding
+  bool strict = false;                  ///< a row length that the wanted encoding cannot hold is an Error
+  bool allow_requantize = false;        ///< take an already quantized source
+  const Encoding* output = nullptr;     ///< for the output matrix (or the tied embedding), if given
+  const Encoding* embedding = nullptr;  ///< for the token embedding, if given
+  /// A regular expression (ECMAScript, matched anywhere in the GGUF name) and the encoding of the tensors it matches;
+  /// the first match wins.
+  std::vector<std::pair<std::string, const Encoding*>> overrides;
+  /// The mean squared activation per input channel of a matrix, by GGUF name; nullptr where unknown. Empty: none given.
+  std::function<const std::vector<float>*(const std::string& name)> importance;
+};
+
+struct PlannedTensor {
+  OutputTensor tensor;
+  const Encoding* wanted = nullptr;    ///< what the mixture or an override asks for
+  const Encoding* encoding = nullptr;  ///< what it gets; another one where the row length forces it
+  const std::vector<float>* importance = nullptr;
+  uint64_t bytes = 0;
+
+  bool fell_back() const { return encoding != wanted; }
+};
+
+struct Plan {
+  const Mixture* mixture = nullptr;
+  std::vector<PlannedTensor> tensors;
+  int64_t parameters = 0;
+  uint64_t bytes = 0;              ///< of all tensors as stored
+  int64_t without_importance = 0;  ///< matrices that an importance matrix was given for, but is silent on
+
+  double bits_per_weight() const { return 8.0 * static_cast<double>(bytes) / static_cast<double>(parameters); }
+};
+
+/// Throws Error for whatever would make the work fail or mislead: a quantized source, a bad pattern, an override that
+/// matches nothing, statistics of another model.
+Plan make_plan(const ModelSource& source, const PlanOptions& options);
+
+}  // namespace lowbit

@@ -1,0 +1,60 @@
+"""Where the real peers are, and how to skip a test whose peer is absent."""
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+LOWBIT = os.environ["LOWBIT_BIN"]
+
+
+def folder(variable, what, *needs):
+    """The folder that an environment variable names, if it holds all that is needed; otherwise the test is skipped."""
+    value = os.environ.get(variable)
+    if not value:
+        skip(f"{variable} is not set ({what})")
+    path = pathlib.Path(value)
+    for need in needs:
+        if not (path / need).exists():
+            skip(f"{variable}={value} has no {need} ({what})")
+    return path
+
+
+def llama_cpp(*programs):
+    return folder("LOWBIT_PEERS_LLAMA", "stock llama.cpp: bin/ and src/", *[f"bin/{p}" for p in programs])
+
+
+def python():
+    value = os.environ.get("LOWBIT_PEERS_PYTHON")
+    if not value or not pathlib.Path(value).exists():
+        skip("LOWBIT_PEERS_PYTHON is not set (a Python with gguf, safetensors, tokenizers, transformers, torch)")
+    return value
+
+
+def models():
+    return folder("LOWBIT_MODELS", "Hugging Face directories", "smollm2-135m", "smollm2-135m-768")
+
+
+def data():
+    return folder("LOWBIT_DATA", "WikiText-2", "wiki.test.raw", "wiki.valid.txt")
+
+
+def skip(why):
+    print(f"skipped: {why}")
+    sys.exit(77)
+
+
+def run(*command):
+    """Standard output and error of a command that must succeed."""
+    done = subprocess.run([str(c) for c in command], capture_output=True)
+    text = (done.stdout + done.stderr).decode(errors="replace")
+    if done.returncode:
+        sys.exit(f"{' '.join(map(str, command))}: exit code {done.returncode}\n{text[-3000:]}")
+    return text
+
+
+def lowbit_json(*arguments):
+    done = subprocess.run([LOWBIT, *map(str, arguments), "--json"], capture_output=True)
+    if done.returncode:
+        sys.exit(f"lowbit {' '.join(map(str, arguments))}: {done.stderr.decode(errors='replace')[-3000:]}")
+    return json.loads(done.stdout)
