@@ -217,7 +217,8 @@ void place_tensors(std::vector<GgufTensor>& tensors, uint64_t data_begin, uint64
       fail("{}: truncated: tensor {} needs bytes {} to {} (exclusive), the file has {}; download or write it again",
            where, name, begin, begin + tensor.info.bytes, file_bytes);
     }
-    tensor.offset += data_begin;
+    tensor.offset =
+        std::min(data_begin + tensor.offset, file_bytes);  // an empty tensor may lie in padding that is not there
   }
   std::vector<const GgufTensor*> order;
   for (const GgufTensor& tensor : tensors) {

@@ -180,6 +180,12 @@ TEST(HostileGguf, Tensors) {
   EXPECT_THAT(tensor_refusal("a\x1b[2J", {16}, kF32, 0), HasSubstr("a\\x1b"));
 }
 
+TEST(HostileGguf, AnEmptyTensorAtAnUnpaddedEndIsInside) {
+  Bytes bytes = header(1, 0);
+  add_tensor(bytes, "t", {0}, kF32, 0);
+  EXPECT_EQ(refusal(bytes), "");
+}
+
 TEST(HostileGguf, TensorsThatShareBytes) {
   const auto two = [](std::string_view a, uint64_t at_a, std::string_view b, uint64_t at_b) {
     Bytes bytes = header(2, 0);
