@@ -13,7 +13,6 @@
 namespace lowbit {
 namespace {
 
-constexpr int kTileRows = kPanelRows;
 constexpr uint64_t kHugePage = uint64_t{2} << 20;
 
 bool family_of(EncodingId id, Family& family) {
@@ -92,24 +91,36 @@ uint16_t get16(const uint8_t* in) {
   return value;
 }
 
-/// Puts a code of row `row` and column `col` (of 32) into the planes of a tile that starts out as zeros.
-void put_code(FamilyTraits t, uint8_t* tile, int row, int col, int code) {
-  const int group = col / 4, byte = 4 * row + col % 4;
+/// Puts the codes of one row's 32 columns into the planes of a tile, 4 columns at a time.
+void put_codes(FamilyTraits t, uint8_t* tile, int row, const uint8_t* codes) {
+  uint32_t groups[8];
+  std::memcpy(groups, codes, sizeof groups);
+  uint8_t* out = tile + 4 * row;
+  const auto put = [&](int vector, uint32_t word) { std::memcpy(out + 64 * vector, &word, sizeof word); };
   if (t.bits == 8) {
-    tile[64 * group + byte] = static_cast<uint8_t>(code);
+    for (int g = 0; g < 8; ++g) put(g, groups[g]);
     return;
   }
+  int shift = 0;
   if (t.bits >= 4) {
-    tile[64 * (group % 4) + byte] |= static_cast<uint8_t>((code & 15) << (4 * (group / 4)));
-    tile += 256;
-    code >>= 4;
+    for (int g = 0; g < 4; ++g) put(g, (groups[g] & 0x0f0f0f0fu) | (groups[g + 4] & 0x0f0f0f0fu) << 4);
+    out += 256;
+    shift = 4;
   }
   if (t.bits == 2 || t.bits == 3 || t.bits == 6) {
-    tile[64 * (group / 4) + byte] |= static_cast<uint8_t>((code & 3) << (2 * (group % 4)));
-    tile += 128;
-    code >>= 2;
+    for (int i = 0; i < 2; ++i) {
+      uint32_t word = 0;
+      for (int f = 0; f < 4; ++f) word |= (groups[4 * i + f] >> shift & 0x03030303u) << (2 * f);
+      put(i, word);
+    }
+    out += 128;
+    shift += 2;
   }
-  if (t.bits % 2 == 1) tile[byte] |= static_cast<uint8_t>((code & 1) << group);
+  if (t.bits % 2 == 1) {
+    uint32_t word = 0;
+    for (int g = 0; g < 8; ++g) word |= (groups[g] >> shift & 0x01010101u) << g;
+    put(0, word);
+  }
 }
 
 int get_code(FamilyTraits t, const uint8_t* tile, int row, int col) {
@@ -134,7 +145,7 @@ int get_code(FamilyTraits t, const uint8_t* tile, int row, int col) {
 void put_block(const Encoding& encoding, FamilyTraits t, const std::byte* block, uint8_t* chunk, int tiles, int tile,
                int row) {
   BlockHeader header;
-  std::array<uint8_t, kMaxBlock> codes;
+  std::array<uint8_t, kMaxBlock> codes{};
   encoding.unpack(block, header, codes.data());
   if (t.sub_scales == 0) {
     // The header's own form of a minimum differs between encodings; the grid's does not, and is exactly binary16.
@@ -156,11 +167,12 @@ void put_block(const Encoding& encoding, FamilyTraits t, const std::byte* block,
       }
     }
   }
-  // Q8_0 is stored without its 256th level -128 by some readers' rules; the level itself is what is laid down.
-  const int shift = t.bits == 8 ? 128 + encoding.levels[0] : 0;
   uint8_t* planes = chunk + header_bytes(t, tiles) + tile * tile_bytes(t);
-  for (int i = 0; i < encoding.block; ++i) {
-    put_code(t, planes + i / kTileCols * tile_bytes(t), row, i % kTileCols, codes[static_cast<size_t>(i)] + shift);
+  if (t.bits == 8) {  // code 0 stands for the encoding's lowest level; the layout's for -128
+    for (uint8_t& code : codes) code = static_cast<uint8_t>(code + 128 + encoding.levels[0]);
+  }
+  for (int i = 0; i < encoding.block; i += kTileCols, planes += tile_bytes(t)) {
+    put_codes(t, planes, row, codes.data() + i);
   }
 }
 
