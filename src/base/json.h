@@ -5,12 +5,15 @@
 #include <string>
 #include <string_view>
 
+#include "base/indexed_map.h"
+
 namespace lowbit {
 
 /// Key order is kept, so that what is written can be compared as text.
-using Json = nlohmann::ordered_json;
+using Json = nlohmann::basic_json<IndexedMap>;
 
-/// Parses a whole text. `where` (a file name) opens the message of the Error thrown for bad syntax or UTF-8.
+/// Parses a whole text. `where` (a file name) opens the message of the Error thrown for bad syntax or UTF-8, and for
+/// nesting so deep that functions which follow it would exhaust the stack.
 Json parse_json(std::string_view text, std::string_view where);
 
 /// The member `key` of an object as T, or `otherwise` if it is absent or null. Throws Error on another type.
