@@ -1,4 +1,5 @@
-// Tokenizers in GGUF metadata: the keys tokenizer.ggml.* and tokenizer.chat_template, as llama.cpp's converter writes them.
+// Tokenizers in GGUF metadata: the keys tokenizer.ggml.* and tokenizer.chat_template, as llama.cpp's converter writes
+// them.
 #pragma once
 
 #include "container/gguf.h"

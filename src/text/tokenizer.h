@@ -24,14 +24,19 @@ struct TokenizerData {
   std::vector<TokenType> types;
   std::vector<float> scores;         ///< SentencePiece only
   std::vector<std::string> merges;   ///< Bpe only: "left right", best first
+  bool from_tokenizer_json = false;  ///< normalizer and pre_tokenizer are what the file says, null included
   std::string pre;                   ///< GGUF's name of the pre-tokenizer ("llama-bpe"), empty if it has none
   Json normalizer, pre_tokenizer;    ///< as in tokenizer.json; null if the source was a GGUF or tokenizer.model
   bool ignore_merges = false;        ///< Bpe: a pre-token that is a token as a whole is not merged
+  bool byte_fallback = false;        ///< characters of no token become <0x..> tokens
+  std::optional<int32_t> unknown;    ///< what a character of no token becomes; nothing: it is dropped
+  bool fuse_unk = false;             ///< neighbouring unknown characters become one unknown token
   std::vector<bool> lstrip, rstrip, single_word, normalized;  ///< added tokens' flags by id (false where not added)
   std::optional<int32_t> bos, eos, unk, pad;
   std::vector<int32_t> end_of_generation;  ///< ids that end an answer: eos and what generation_config.json adds
   bool add_bos = false, add_eos = false, add_space_prefix = false;
-  std::string chat_template;  ///< Jinja, empty if none
+  bool says_add_bos = false, says_add_eos = false, says_space_prefix = false;  ///< the source names them, for GGUF
+  std::string chat_template;                                                   ///< Jinja, empty if none
 };
 
 /// Reads tokenizer.json (or tokenizer.model), tokenizer_config.json, generation_config.json and special_tokens_map.json
