@@ -1,0 +1,40 @@
+#include "kernel/search.h"
+
+#include "kernel/kernels.h"
+
+namespace lowbit {
+namespace {
+
+#define LOWBIT_TABLE(isa) \
+  SearchKernels { #isa, isa::search_scale, isa::search_affine, isa::grid_error, isa::grid_assign }
+
+}  // namespace
+
+const std::vector<const SearchKernels*>& all_search_kernels() {
+  static const std::vector<const SearchKernels*> tables = [] {
+    static const SearchKernels ref = LOWBIT_TABLE(ref);
+    std::vector<const SearchKernels*> out{&ref};
+#if defined(__x86_64__)
+    static const SearchKernels avx2 = LOWBIT_TABLE(avx2), avx512 = LOWBIT_TABLE(avx512);
+    for (const Kernels* machine : all_kernels()) {
+      if (machine->name == "avx2") out.push_back(&avx2);
+      if (machine->name == "avx512") out.push_back(&avx512);
+    }
+#endif
+    return out;
+  }();
+  return tables;
+}
+
+const SearchKernels& search_kernels() {
+  static const SearchKernels& picked = [&]() -> const SearchKernels& {
+    const std::string_view machine = kernels().name;
+    for (const SearchKernels* k : all_search_kernels()) {
+      if (k->name == machine) return *k;
+    }
+    return *all_search_kernels().at(1);  // avxvnni: as avx2
+  }();
+  return picked;
+}
+
+}  // namespace lowbit

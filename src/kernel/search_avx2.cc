@@ -1,0 +1,8 @@
+#include "kernel/search.h"
+#include "kernel/vec_avx2.h"
+
+namespace lowbit::avx2 {
+
+#include "kernel/search_body.h"
+
+}  // namespace lowbit::avx2

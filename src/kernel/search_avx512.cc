@@ -1,0 +1,8 @@
+#include "kernel/search.h"
+#include "kernel/vec_avx512.h"
+
+namespace lowbit::avx512 {
+
+#include "kernel/search_body.h"
+
+}  // namespace lowbit::avx512

@@ -1,0 +1,11 @@
+// The nearest code for each weight.
+#pragma once
+
+#include "quantize/search/batch.h"
+
+namespace lowbit {
+
+/// codes[b * encoding.block + i]: the nearest code of weight i of block b on the exact grid of headers[b].
+void assign_nearest(const BlockBatch& batch, const BlockHeader* headers, uint8_t* codes);
+
+}  // namespace lowbit
