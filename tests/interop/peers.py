@@ -58,3 +58,22 @@ def lowbit_json(*arguments):
     if done.returncode:
         sys.exit(f"lowbit {' '.join(map(str, arguments))}: {done.stderr.decode(errors='replace')[-3000:]}")
     return json.loads(done.stdout)
+
+
+class Checks:
+    """Prints every comparison and fails at the end, so that one run shows all."""
+
+    def __init__(self):
+        self.failed = 0
+
+    def near(self, what, ours, theirs, relative=0.0, absolute=0.0):
+        good = abs(ours - theirs) <= absolute + relative * abs(theirs)
+        difference = f", {100 * (ours / theirs - 1):+.3f} %" if theirs else ""
+        self.true(f"{what}: ours {ours:.6g}, theirs {theirs:.6g}{difference}", good)
+
+    def true(self, what, good):
+        self.failed += not good
+        print(f"{'ok  ' if good else 'FAIL'} {what}", flush=True)
+
+    def finish(self):
+        sys.exit(1 if self.failed else 0)

@@ -1,0 +1,72 @@
+#!/usr/bin/env python3
+"""lowbit eval against llama-perplexity, on the same GGUF files made by llama-quantize.
+
+LOWBIT_TYPES (default "F16 Q8_0 Q4_K_M Q2_K") names the types, LOWBIT_CHUNKS (default 40) the chunks of 512 tokens.
+"""
+import os
+import pathlib
+import re
+import tempfile
+
+import peers
+
+
+def figures(text):
+    """What llama-perplexity --kl-divergence prints at its end."""
+    patterns = {
+        "perplexity": r"Mean PPL\(Q\)\s*:\s*(\S+) ±\s*(\S+)",
+        "perplexity_ratio": r"Mean PPL\(Q\)/PPL\(base\)\s*:\s*(\S+) ±\s*(\S+)",
+        "mean_kld": r"Mean    KLD:\s*(\S+) ±\s*(\S+)",
+        "median_kld": r"Median  KLD:\s*(\S+)",
+        "kld_p90": r"90.0%   KLD:\s*(\S+)",
+        "kld_p99": r"99.0%   KLD:\s*(\S+)",
+        "rms_delta_p": r"RMS Δp    :\s*(\S+) ±\s*(\S+) %",
+        "top1_agreement": r"Same top p:\s*(\S+) ±\s*(\S+) %",
+    }
+    out = {}
+    for key, pattern in patterns.items():
+        groups = re.search(pattern, text).groups()
+        scale = 0.01 if key in ("rms_delta_p", "top1_agreement") else 1
+        out[key] = scale * float(groups[0])
+        if len(groups) == 2:
+            out[key + "_error"] = scale * float(groups[1])
+    return out
+
+
+def main():
+    models, text = peers.models(), peers.data() / "wiki.test.raw"
+    llama = peers.llama_cpp("llama-perplexity", "llama-quantize") / "bin"
+    chunks = os.environ.get("LOWBIT_CHUNKS", "40")
+    types = os.environ.get("LOWBIT_TYPES", "F16 Q8_0 Q4_K_M Q2_K").split()
+    checks = peers.Checks()
+    for name in ("smollm2-135m-768", "smollm2-135m"):
+        with tempfile.TemporaryDirectory() as scratch:
+            scratch = pathlib.Path(scratch)
+            base, logits, file = scratch / "f16.gguf", scratch / "logits", scratch / "quantized.gguf"
+            peers.run(peers.LOWBIT, "convert", models / name, base)
+            out = peers.run(llama / "llama-perplexity", "-m", base, "-f", text, "--chunks", chunks,
+                              "--kl-divergence-base", logits)
+            theirs = float(re.search(r"Final estimate: PPL = (\S+)", out).group(1))
+            ours = peers.lowbit_json("eval", base, "--text", text, "--chunks", chunks)
+            checks.near(f"{name} base perplexity", ours["perplexity"], theirs, relative=0.002)
+            for kind in types:
+                peers.run(llama / "llama-quantize", base, file, kind)
+                theirs = figures(peers.run(llama / "llama-perplexity", "-m", file, "--kl-divergence",
+                                             "--kl-divergence-base", logits))
+                ours = peers.lowbit_json("eval", file, "--text", text, "--chunks", chunks, "--reference", base)
+                label = f"{name} {kind}"
+                checks.near(f"{label} perplexity", ours["perplexity"], theirs["perplexity"], relative=0.002)
+                checks.near(f"{label} perplexity_error", ours["perplexity_error"], theirs["perplexity_error"],
+                            relative=0.01)
+                checks.near(f"{label} perplexity_ratio", ours["perplexity_ratio"], theirs["perplexity_ratio"],
+                            relative=0.003)
+                # Both round activations, each in its way: divergences of the order of that noise differ.
+                for key in ("mean_kld", "median_kld", "kld_p90", "kld_p99"):
+                    checks.near(f"{label} {key}", ours[key], theirs[key], relative=0.05, absolute=0.002)
+                checks.near(f"{label} rms_delta_p", ours["rms_delta_p"], theirs["rms_delta_p"], relative=0.05,
+                            absolute=0.005)
+                checks.near(f"{label} top1_agreement", ours["top1_agreement"], theirs["top1_agreement"], absolute=0.01)
+    checks.finish()
+
+
+main()
