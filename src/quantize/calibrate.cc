@@ -1,0 +1,82 @@
+#include "quantize/calibrate.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+
+#include "base/error.h"
+#include "base/progress.h"
+#include "model/chunks.h"
+
+namespace lowbit {
+namespace {
+
+/// Channels a task sums, one token after another.
+constexpr int64_t kChannels = 64;
+
+/// Sums the squares of each matrix's inputs.
+class SquareSums : public Tap {
+ public:
+  explicit SquareSums(ThreadPool& pool) : pool_(pool) {}
+
+  void input(const WeightId& weight, const float* x, int64_t tokens, int64_t cols) override {
+    Entry& entry = entries_[gguf_name(weight)];
+    entry.sums.resize(static_cast<size_t>(cols));
+    entry.tokens += tokens;
+    pool_.run((cols + kChannels - 1) / kChannels, [&](int64_t task, int) {
+      const int64_t begin = task * kChannels, end = std::min(cols, begin + kChannels);
+      for (int64_t t = 0; t < tokens; ++t) {
+        for (int64_t c = begin; c < end; ++c) {
+          const double value = static_cast<double>(x[t * cols + c]);
+          entry.sums[static_cast<size_t>(c)] += value * value;
+        }
+      }
+    });
+  }
+
+  ImportanceMatrix result() const {
+    ImportanceMatrix out;
+    for (const auto& [name, entry] : entries_) {
+      ImportanceEntry& e = out.entries[name];
+      for (const double sum : entry.sums) {
+        e.sums.push_back(static_cast<float>(sum));
+        if (!std::isfinite(e.sums.back()))
+          fail("the inputs of {} are not finite: the model's weights are damaged", name);
+      }
+      e.counts = {static_cast<float>(entry.tokens)};
+    }
+    return out;
+  }
+
+ private:
+  struct Entry {
+    std::vector<double> sums;
+    int64_t tokens = 0;
+  };
+  ThreadPool& pool_;
+  std::map<std::string, Entry> entries_;
+};
+
+}  // namespace
+
+ImportanceMatrix calibrate(Transformer& model, const Tokenizer& tokenizer, std::string_view text,
+                           const std::string& dataset, const CalibrateOptions& options) {
+  const ChunkOptions cut{options.chunk, options.chunks, options.parse_special, true};
+  const std::vector<int32_t> tokens = chunk_tokens(model.config(), tokenizer, text, cut);
+  ChunkRunner runner(model, options.chunk);
+  SquareSums tap(model.pool());
+  Progress progress("calibrating", tokens.size());
+  const size_t step = static_cast<size_t>(runner.batch() * options.chunk);
+  for (size_t begin = 0; begin < tokens.size(); begin += step) {
+    const size_t n = std::min(step, tokens.size() - begin);
+    runner.run(std::span(tokens).subspan(begin, n), options.chunk, 0, &tap);
+    progress.add(n);
+  }
+  ImportanceMatrix out = tap.result();
+  out.datasets = {dataset};
+  out.chunk_count = static_cast<uint32_t>(static_cast<int64_t>(tokens.size()) / options.chunk);
+  out.chunk_size = static_cast<uint32_t>(options.chunk);
+  return out;
+}
+
+}  // namespace lowbit
