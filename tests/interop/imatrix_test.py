@@ -1,6 +1,5 @@
 #!/usr/bin/env python3
 """lowbit calibrate against llama-imatrix: the same entries, counts and values on the same text."""
-import json
 import pathlib
 import tempfile
 
@@ -31,7 +30,7 @@ print(json.dumps({"names": sorted(ours) == sorted(theirs), "entries": len(sums),
 
 
 def main():
-    models, text, python = peers.models(), peers.data() / "wiki.valid.txt", peers.python()
+    models, text = peers.models(), peers.data() / "wiki.valid.txt"
     llama = peers.llama_cpp("llama-imatrix") / "bin"
     checks = peers.Checks()
     for name in ("smollm2-135m-768", "smollm2-135m"):
@@ -41,7 +40,7 @@ def main():
             peers.run(peers.LOWBIT, "convert", models / name, base)
             peers.run(llama / "llama-imatrix", "-m", base, "-f", text, "-o", theirs, "--chunks", CHUNKS)
             peers.run(peers.LOWBIT, "calibrate", base, "--text", text, "-o", ours, "--chunks", CHUNKS)
-            r = json.loads(peers.run(python, "-c", COMPARE, ours, theirs).splitlines()[-1])
+            r = peers.python_json(COMPARE, ours, theirs)
             print(r["our_keys"], r["their_keys"])
             checks.true(f"{name}: the same {r['entries']} entries", r["names"])
             checks.true(f"{name}: the same counts", r["counts"])

@@ -1,7 +1,6 @@
 #!/usr/bin/env python3
 """The forward pass against transformers in binary32, on real models: perplexity as Hugging Face computes it, and greedy
 text."""
-import json
 import math
 
 import peers
@@ -35,10 +34,10 @@ print(json.dumps({"nll": sum(losses) / len(losses), "tokens": tokens[len(start):
 
 
 def main():
-    models, text, python = peers.models(), peers.data() / "wiki.test.raw", peers.python()
+    models, text = peers.models(), peers.data() / "wiki.test.raw"
     checks = peers.Checks()
     for name in ("smollm2-135m-768", "smollm2-135m"):
-        theirs = json.loads(peers.run(python, "-c", THEIRS, models / name, text, 4, PROMPT, TOKENS).splitlines()[-1])
+        theirs = peers.python_json(THEIRS, models / name, text, 4, PROMPT, TOKENS)
         ours = peers.lowbit_json("eval", models / name, "--text", text, "--chunks", 4, "--hf")
         checks.near(f"{name} perplexity (--hf)", ours["perplexity"], math.exp(theirs["nll"]), relative=1e-4)
         answer = peers.lowbit_json("run", models / name, "-p", PROMPT, "-n", TOKENS, "--temp", 0, "--ignore-eos")

@@ -60,6 +60,14 @@ def lowbit_json(*arguments):
     return json.loads(done.stdout)
 
 
+def python_json(code, *arguments):
+    """Runs code with the peers' packages; the object that it prints."""
+    done = subprocess.run([python(), "-c", code, *map(str, arguments)], capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(done.stderr[-3000:])
+    return json.loads(done.stdout.splitlines()[-1])
+
+
 class Checks:
     """Prints every comparison and fails at the end, so that one run shows all."""
 
