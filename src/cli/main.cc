@@ -1,2 +1,59 @@
 #include <fmt/core.h>
-int main() { fmt::print("lowbit\n"); }
+
+#include <csignal>
+#include <cstdio>
+#include <exception>
+
+#include "base/error.h"
+#include "base/progress.h"
+#include "cli/command.h"
+
+namespace {
+
+enum ExitCode { kDone = 0, kFailed = 1, kWrongUsage = 2 };
+
+int run(int argc, char** argv) {
+  lowbit::Common common;
+  CLI::App app{
+      "lowbit makes large language models small and fast: it quantizes, measures what was lost, and runs them.",
+      "lowbit"};
+  app.set_version_flag("--version", std::string("lowbit ") + LOWBIT_VERSION);
+  app.require_subcommand(1);
+  app.get_formatter()->column_width(34);
+  app.footer(
+      "A MODEL is a Hugging Face directory or a GGUF file (of a split one: the first part).\n\n"
+      "  lowbit quantize ./llama-7b llama-7b-q4_k_m.gguf Q4_K_M\n"
+      "  lowbit run llama-7b-q4_k_m.gguf -p \"Hello, I am\" -n 128\n"
+      "  lowbit eval llama-7b-q4_k_m.gguf --text wiki.test.raw --reference ./llama-7b\n\n"
+      "lowbit COMMAND --help explains each command by example.");
+  lowbit::add_convert(app, common);
+  lowbit::add_quantize(app, common);
+  lowbit::add_calibrate(app, common);
+  lowbit::add_run(app, common);
+  lowbit::add_eval(app, common);
+  lowbit::add_bench(app, common);
+  lowbit::add_inspect(app, common);
+  lowbit::add_tokenize(app, common);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    return app.exit(e) == 0 ? kDone : kWrongUsage;
+  }
+  return kDone;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  std::signal(SIGXFSZ, SIG_IGN);  // a file-size limit is then an error of write(), told like any other
+  try {
+    return run(argc, argv);
+  } catch (const lowbit::Error& e) {
+    fmt::print(stderr, "lowbit: error: {}\n", e.what());
+  } catch (const std::bad_alloc&) {
+    fmt::print(stderr, "lowbit: error: out of memory; use a smaller --ctx, fewer --threads or a smaller model\n");
+  } catch (const std::exception& e) {
+    fmt::print(stderr, "lowbit: error: {} (this is a defect of lowbit: please report it)\n", e.what());
+  }
+  return kFailed;
+}

@@ -37,7 +37,7 @@ void encode_chunk(const PlannedTensor& planned, const float* rows, int64_t count
     encode_float(*planned.encoding, rows, count * cols, out);
   } else {
     encode_rows(*planned.encoding, Search::Weighted, rows, count, cols,
-                planned.importance != nullptr ? planned.importance->data() : nullptr, out);
+                planned.importance.empty() ? nullptr : planned.importance.data(), out);
   }
 }
 

@@ -54,7 +54,7 @@ const Encoding* wanted_by(const ModelSource& source, const PlanOptions& options,
   if (output && options.output != nullptr) return options.output;
   if (tensor.id.role == Role::TokenEmbedding && options.embedding != nullptr) return options.embedding;
   if (options.pure) return &encoding(options.mixture->base);
-  return &encoding(wanted_encoding(*options.mixture, source.config, static_cast<bool>(options.importance), tensor.id,
+  return &encoding(wanted_encoding(*options.mixture, source.config, options.importance != nullptr, tensor.id,
                                    tensor.cols()));
 }
 
@@ -68,14 +68,13 @@ void check_source(const ModelSource& source, const PlanOptions& options, const P
       source.store->where(), planned.tensor.source->name, from->name);
 }
 
-const std::vector<float>* importance_of(const PlanOptions& options, const PlannedTensor& planned, Plan& plan) {
-  if (!options.importance || planned.encoding->kind != EncodingKind::Block) return nullptr;
-  const std::vector<float>* values = options.importance(planned.tensor.name);
-  if (values == nullptr) {
+std::vector<float> importance_of(const PlanOptions& options, const PlannedTensor& planned, Plan& plan) {
+  if (options.importance == nullptr || planned.encoding->kind != EncodingKind::Block) return {};
+  std::vector<float> values = options.importance->find(planned.tensor.name, planned.tensor.cols());
+  if (values.empty()) {
     ++plan.without_importance;
-  } else if (static_cast<int64_t>(values->size()) != planned.tensor.cols()) {
-    fail("importance matrix: {} has {} channels, but the model's has {}; it belongs to another model",
-         planned.tensor.name, values->size(), planned.tensor.cols());
+  } else if (static_cast<int64_t>(values.size()) != planned.tensor.cols()) {
+    fail("{}: {} has statistics of several experts, but the model has none", options.importance->where, planned.tensor.name);
   }
   return values;
 }

@@ -1,11 +1,11 @@
 // What will be done to each tensor, decided before any work: every refusal and every fallback is known here.
 #pragma once
 
-#include <functional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "container/imatrix.h"
 #include "model/layout.h"
 #include "quantize/encode.h"
 #include "quantize/mixture.h"
@@ -22,15 +22,14 @@ struct PlanOptions {
   /// A regular expression (ECMAScript, matched anywhere in the GGUF name) and the encoding of the tensors it matches;
   /// the first match wins.
   std::vector<std::pair<std::string, const Encoding*>> overrides;
-  /// The mean squared activation per input channel of a matrix, by GGUF name; nullptr where unknown. Empty: none given.
-  std::function<const std::vector<float>*(const std::string& name)> importance;
+  const ImportanceMatrix* importance = nullptr;  ///< from calibration, if given
 };
 
 struct PlannedTensor {
   OutputTensor tensor;
   const Encoding* wanted = nullptr;    ///< what the mixture or an override asks for
   const Encoding* encoding = nullptr;  ///< what it gets; another one where the row length forces it
-  const std::vector<float>* importance = nullptr;
+  std::vector<float> importance;       ///< mean squared activation per input channel; empty if unknown
   uint64_t bytes = 0;
 
   bool fell_back() const { return encoding != wanted; }

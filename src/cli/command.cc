@@ -1,0 +1,47 @@
+#include "cli/command.h"
+
+#include <fmt/core.h>
+#include <sys/resource.h>
+
+#include "base/progress.h"
+
+namespace lowbit {
+
+CLI::App* add_command(CLI::App& app, Common& common, const std::string& name, const std::string& description,
+                      const std::string& examples) {
+  CLI::App* command = app.add_subcommand(name, description);
+  command->add_flag("--json", common.json, "Print the result as one JSON object");
+  command->add_option("-t,--threads", common.threads, "Threads; default: the processors this process may use")
+      ->check(CLI::Range(1, 1024));
+  command->add_option("--log-level", common.log_level, "error: no progress and no notes; info: both")
+      ->check(CLI::IsMember({"error", "info"}));
+  command->footer("Examples:\n" + examples);
+  command->parse_complete_callback([&common] {
+    if (common.quiet()) Progress::silence();
+  });
+  return command;
+}
+
+void print_json(const Json& result) {
+  // A tensor's name or a generated text may hold any bytes: what is not UTF-8 is replaced, never thrown at the user.
+  fmt::print("{}\n", result.dump(2, ' ', false, Json::error_handler_t::replace));
+}
+
+uint64_t peak_memory_bytes() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return static_cast<uint64_t>(usage.ru_maxrss) * 1024;
+}
+
+std::string human_bytes(uint64_t bytes) {
+  const char* const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+  auto value = static_cast<double>(bytes);
+  size_t unit = 0;
+  while (value >= 1024 && unit + 1 < std::size(units)) {
+    value /= 1024;
+    ++unit;
+  }
+  return unit == 0 ? fmt::format("{} B", bytes) : fmt::format("{:.1f} {}", value, units[unit]);
+}
+
+}  // namespace lowbit

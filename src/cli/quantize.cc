@@ -1,0 +1,176 @@
+// lowbit quantize: a model in, a smaller one out.
+#include <fmt/core.h>
+#include <fmt/ranges.h>
+
+#include <chrono>
+#include <map>
+#include <optional>
+
+#include "base/error.h"
+#include "cli/command.h"
+#include "container/imatrix.h"
+#include "model/metadata.h"
+#include "quantize/pipeline.h"
+
+namespace lowbit {
+namespace {
+
+struct Options {
+  std::string in, out, scheme, imatrix, output_type, embedding_type;
+  std::vector<std::string> tensor_types;
+  bool strict = false, pure = false, allow_requantize = false, plan_only = false;
+};
+
+const Encoding* encoding_named(const std::string& name, const char* option) {
+  const Encoding* found = find_encoding(name);
+  if (found != nullptr && found->kind != EncodingKind::Raw) return found;
+  std::vector<std::string_view> names;
+  for (const Encoding& e : encodings()) {
+    if (e.kind != EncodingKind::Raw) names.push_back(e.name);
+  }
+  fail("{} {}: is no encoding; known are {}", option, name, fmt::join(names, " "));
+}
+
+const Mixture* mixture_named(const std::string& name) {
+  if (const Mixture* found = find_mixture(name)) return found;
+  std::vector<std::string_view> names;
+  for (const Mixture& m : mixtures()) names.push_back(m.name);
+  fail("{}: is no scheme; known are {}", name, fmt::join(names, " "));
+}
+
+PlanOptions plan_options(const Options& options, const ImportanceMatrix* importance) {
+  PlanOptions out;
+  out.mixture = mixture_named(options.scheme);
+  out.pure = options.pure;
+  out.strict = options.strict;
+  out.allow_requantize = options.allow_requantize;
+  if (!options.output_type.empty()) out.output = encoding_named(options.output_type, "--output-tensor-type");
+  if (!options.embedding_type.empty()) out.embedding = encoding_named(options.embedding_type, "--token-embedding-type");
+  for (const std::string& rule : options.tensor_types) {
+    const size_t equals = rule.rfind('=');
+    if (equals == std::string::npos) fail("--tensor-type {}: should read PATTERN=TYPE, such as attn_v=Q8_0", rule);
+    out.overrides.emplace_back(rule.substr(0, equals), encoding_named(rule.substr(equals + 1), "--tensor-type"));
+  }
+  out.importance = importance;
+  return out;
+}
+
+Json fallbacks_json(const Plan& plan) {
+  Json out = Json::array();
+  for (const PlannedTensor& t : plan.tensors) {
+    if (!t.fell_back()) continue;
+    out.push_back({{"tensor", t.tensor.name},
+                   {"wanted", t.wanted->name},
+                   {"stored", t.encoding->name},
+                   {"row_length", t.tensor.shape.back()},
+                   {"block", t.wanted->block}});
+  }
+  return out;
+}
+
+/// What the user should know before the work: fallbacks are never silent.
+void tell_notes(const Plan& plan) {
+  std::map<std::pair<std::string_view, std::string_view>, int> kinds;
+  for (const PlannedTensor& t : plan.tensors) {
+    if (t.fell_back()) ++kinds[{t.wanted->name, t.encoding->name}];
+  }
+  for (const auto& [names, count] : kinds) {
+    const Encoding* wanted = find_encoding(names.first);
+    const Encoding* stored = find_encoding(names.second);
+    fmt::print(stderr,
+               "note: {} tensors have rows that are no multiple of {}: {} ({:.2f} bits) instead of {} ({:.2f} bits)\n",
+               count, wanted->block, stored->name, stored->bits_per_weight(), wanted->name, wanted->bits_per_weight());
+  }
+  if (plan.without_importance > 0) {
+    fmt::print(stderr, "note: the importance matrix is silent on {} matrices: they are quantized without\n",
+               plan.without_importance);
+  }
+}
+
+void print_plan(const Common& common, const Plan& plan) {
+  if (!common.json) {
+    for (const PlannedTensor& t : plan.tensors) {
+      fmt::print(
+          "{:<36} {:<16} {:<6} {:>10} {}\n", t.tensor.name, fmt::format("[{}]", fmt::join(t.tensor.shape, ", ")),
+          t.encoding->name, human_bytes(t.bytes),
+          t.fell_back() ? fmt::format("(not {}: rows are no multiple of {})", t.wanted->name, t.wanted->block) : "");
+    }
+    fmt::print("\n{} in all, {:.3f} bits per weight\n", human_bytes(plan.bytes), plan.bits_per_weight());
+    return;
+  }
+  Json tensors = Json::array();
+  for (const PlannedTensor& t : plan.tensors) {
+    tensors.push_back(
+        {{"name", t.tensor.name}, {"shape", t.tensor.shape}, {"encoding", t.encoding->name}, {"bytes", t.bytes}});
+  }
+  print_json({{"bytes", plan.bytes},
+              {"bits_per_weight", plan.bits_per_weight()},
+              {"fallbacks", fallbacks_json(plan)},
+              {"tensors", tensors}});
+}
+
+void quantize(const Common& common, const Options& options) {
+  const auto start = std::chrono::steady_clock::now();
+  std::optional<ImportanceMatrix> importance;
+  if (!options.imatrix.empty()) importance = read_imatrix(options.imatrix);
+  const PlanOptions plan_opts = plan_options(options, importance ? &*importance : nullptr);
+  const ModelSource source = open_model(options.in);
+  const Plan plan = make_plan(source, plan_opts);
+  if (!common.quiet()) tell_notes(plan);
+  if (options.plan_only) return print_plan(common, plan);
+
+  GgufMetadata metadata = gguf_metadata(source);
+  if (importance) {
+    metadata.set("quantize.imatrix.file", options.imatrix);
+    if (!importance->datasets.empty()) metadata.set("quantize.imatrix.dataset", importance->datasets.front());
+    metadata.set("quantize.imatrix.entries_count", static_cast<uint32_t>(importance->entries.size()));
+    metadata.set("quantize.imatrix.chunks_count", importance->chunk_count);
+  }
+  ThreadPool pool(common.threads);
+  const uint64_t bytes = write_gguf(plan, source, std::move(metadata), options.out, pool);
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  if (common.json) {
+    return print_json({{"bytes", bytes},
+                       {"bits_per_weight", plan.bits_per_weight()},
+                       {"seconds", seconds},
+                       {"peak_memory_bytes", peak_memory_bytes()},
+                       {"fallbacks", fallbacks_json(plan)}});
+  }
+  fmt::print("{}: {}, {:.3f} bits per weight; {:.1f} s, {} of memory at most\n", options.out, human_bytes(bytes),
+             plan.bits_per_weight(), seconds, human_bytes(peak_memory_bytes()));
+}
+
+std::string scheme_list() {
+  std::string out = "\nSchemes:\n";
+  for (const Mixture& m : mixtures()) out += fmt::format("  {:<8} {}\n", m.name, m.advice);
+  return out;
+}
+
+}  // namespace
+
+void add_quantize(CLI::App& app, Common& common) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command = add_command(
+      app, common, "quantize", "Make a model smaller",
+      "  lowbit quantize ./llama-7b llama-7b-q4_k_m.gguf Q4_K_M\n"
+      "  lowbit quantize ./llama-7b llama-7b-q3_k_m.gguf Q3_K_M --imatrix llama-7b.imatrix\n"
+      "  lowbit quantize ./llama-7b out.gguf Q4_K_M --tensor-type 'ffn_down=Q6_K' --tensor-type 'blk\\.0\\.=Q8_0'\n"
+      "  lowbit quantize ./llama-7b out.gguf Q4_K_M --plan       # what it would be, without doing it\n" +
+          scheme_list());
+  command->add_option("in", options->in, "Model: Hugging Face directory, or an F32, F16 or BF16 GGUF file")->required();
+  command->add_option("out", options->out, "GGUF file to write")->required();
+  command->add_option("scheme", options->scheme, "One of the schemes below")->required();
+  command->add_option("--imatrix", options->imatrix, "Importance matrix, from lowbit calibrate or llama-imatrix");
+  command->add_option("--tensor-type", options->tensor_types,
+                      "PATTERN=TYPE: the type of tensors by regular expression");
+  command->add_option("--output-tensor-type", options->output_type, "Type of the output matrix");
+  command->add_option("--token-embedding-type", options->embedding_type, "Type of the token embedding");
+  command->add_flag("--pure", options->pure, "No mixture: every matrix gets the scheme's base type");
+  command->add_flag("--strict", options->strict,
+                    "Refuse rows that the wanted type cannot hold, instead of falling back");
+  command->add_flag("--allow-requantize", options->allow_requantize, "Take a source that is already quantized");
+  command->add_flag("--plan", options->plan_only, "Print what would be done to each tensor, and stop");
+  command->callback([&common, options] { quantize(common, *options); });
+}
+
+}  // namespace lowbit
