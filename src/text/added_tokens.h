@@ -1,4 +1,5 @@
-// Tokens that are found in the text as they are, before anything is merged.
+// Tokens that are found in the text as a whole, before anything else happens to it.
+// (Semantics: the `tokenizers` library, src/tokenizer/added_vocabulary.rs.)
 #pragma once
 
 #include <cstdint>
@@ -8,29 +9,38 @@
 #include <unordered_map>
 #include <vector>
 
-#include "text/tokenizer.h"
+#include "text/regex.h"
 
 namespace lowbit {
 
-/// Finds added tokens in a text, leftmost first and of those the longest.
+struct AddedToken {
+  std::string content;  ///< not empty
+  int32_t id = 0;
+  bool lstrip = false, rstrip = false;  ///< takes the white space before, after it along
+  bool single_word = false;             ///< only where no word character is next to it
+};
+
 class AddedTokens {
  public:
-  void add(int32_t id, std::string_view text, bool lstrip, bool rstrip, bool single_word);
-  bool empty() const { return by_first_.empty(); }
+  explicit AddedTokens(std::vector<AddedToken> tokens);
 
-  /// Calls on_text for what lies between added tokens and on_token for each of them, in the text's order. Tokens for
-  /// which `allowed` is false are plain text.
-  void split(std::string_view text, const std::function<bool(int32_t id)>& allowed,
-             const std::function<void(std::string_view)>& on_text, const std::function<void(int32_t)>& on_token) const;
+  struct Part {
+    Span span;
+    int32_t id = -1;  ///< -1: text between tokens
+  };
+  /// The parts of `text` (UTF-8), in order: the leftmost token first, the longest of those that start together. A token
+  /// for which `wanted` is false stays text.
+  std::vector<Part> split(std::string_view text, const std::function<bool(int32_t id)>& wanted) const;
 
  private:
-  struct Entry {
-    std::string text;
-    int32_t id;
-    bool lstrip, rstrip, single_word;
-  };
-  const Entry* match(std::string_view text, size_t at, const std::function<bool(int32_t)>& allowed) const;
-  std::unordered_map<char, std::vector<Entry>> by_first_;  // longest first
+  const AddedToken* longest_at(std::string_view text, size_t at, size_t& end) const;
+  bool is_word(std::string_view text, size_t at) const;
+
+  std::vector<AddedToken> tokens_;
+  std::unordered_map<uint64_t, uint32_t> edges_;  // node * 256 + byte -> node; node 0 is the root
+  std::vector<int32_t> token_at_;                 // by node; -1 where none ends
+  std::vector<bool> first_byte_ = std::vector<bool>(256, false);
+  Regex word_;
 };
 
 }  // namespace lowbit

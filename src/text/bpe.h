@@ -1,52 +1,53 @@
-// Merging pieces into tokens: byte-pair encoding by rank (GPT-2, Hugging Face) or by score (SentencePiece).
+// Merging of byte pair encoding.
 #pragma once
 
 #include <cstdint>
-#include <string>
+#include <functional>
+#include <optional>
 #include <string_view>
 #include <unordered_map>
 #include <vector>
 
-#include "text/tokenizer.h"
+#include "text/regex.h"
 
 namespace lowbit {
 
-class Bpe {
+/// The rules of a vocabulary: two adjacent tokens that become one, the lowest rank first.
+class MergeTable {
  public:
-  /// Throws Error naming a merge whose parts or result are no tokens.
-  explicit Bpe(const TokenizerData& data);
-
-  /// Appends the ids of one piece (spelled as the vocabulary is). O(n log n). Characters that are in no token become
-  /// their byte tokens, or the unknown token, or nothing, as the model has them.
-  void encode(std::string_view piece, std::vector<int32_t>& out) const;
-
-  /// -1 if there is none.
-  int32_t find(std::string_view token) const;
+  struct Rule {
+    int32_t rank = 0;
+    int32_t result = 0;
+  };
+  void reserve(size_t n) { rules_.reserve(n); }
+  /// A pair that is there already takes the new rule, as in the `tokenizers` library.
+  void add(int32_t left, int32_t right, Rule rule) { rules_.insert_or_assign(key(left, right), rule); }
+  const Rule* find(int32_t left, int32_t right) const {
+    const auto found = rules_.find(key(left, right));
+    return found == rules_.end() ? nullptr : &found->second;
+  }
+  bool empty() const { return rules_.empty(); }
 
  private:
-  struct Symbol {
-    size_t begin, end;
-    int32_t id;  // -1: no token
-    int previous, next;
-  };
-  struct Merge {
-    int64_t rank;  // lower is merged first
-    int32_t id;
-  };
-  bool merge_of(std::string_view piece, const Symbol& left, const Symbol& right, Merge& out) const;
-  std::vector<Symbol> symbols_of(std::string_view piece) const;
-  void append_unknown(std::string_view text, std::vector<int32_t>& out) const;
-
+  static uint64_t key(int32_t left, int32_t right) {
+    return static_cast<uint64_t>(static_cast<uint32_t>(left)) << 32 | static_cast<uint32_t>(right);
+  }
   struct Hash {
-    using is_transparent = void;
-    size_t operator()(std::string_view s) const { return std::hash<std::string_view>{}(s); }
+    size_t operator()(uint64_t k) const {
+      k *= 0x9E3779B97F4A7C15;
+      return static_cast<size_t>(k ^ k >> 32);
+    }
   };
-  std::unordered_map<std::string, int32_t, Hash, std::equal_to<>> ids_;
-  std::unordered_map<uint64_t, Merge> merges_;  // by (left id, right id)
-  std::vector<float> scores_;                   // empty: merged by rank
-  std::vector<int32_t> byte_tokens_;            // <0x00> ... <0xFF>, -1 where absent
-  int32_t unknown_ = -1;
-  bool ignore_merges_ = false, fuse_unknown_ = false;
+  std::unordered_map<uint64_t, Rule, Hash> rules_;
 };
+
+/// Merges `symbols` in place until no rule applies: always the rule of lowest rank, the leftmost pair first.
+/// O(n log n) in the number of symbols.
+void merge_pairs(const MergeTable& table, std::vector<int32_t>& symbols);
+
+/// SentencePiece's way: joins neighbouring spans of `text` (UTF-8, first its characters) while the joined text has a
+/// score, always the best score, the leftmost pair first. O(n log n) in the number of characters.
+std::vector<Span> merge_by_score(std::string_view text,
+                                 const std::function<std::optional<float>(std::string_view)>& score_of);
 
 }  // namespace lowbit

@@ -1,50 +1,32 @@
-// Normalizers and pre-tokenizers, built from tokenizer.json's own description of them.
+// Pre-tokenizers of tokenizer.json: the cuts that merges never cross.
+// (Semantics: the `tokenizers` library, src/pre_tokenizers/ and src/tokenizer/normalizer.rs.)
 #pragma once
 
-#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "base/json.h"
+#include "text/regex.h"
 
 namespace lowbit {
 
-/// A change of the whole text before it is split. A null description changes nothing.
-class Normalizer {
- public:
-  /// Throws Error naming a component that cannot be reproduced exactly.
-  explicit Normalizer(const Json& description);
-  std::string apply(std::string text) const;
-  bool empty() const { return steps_.empty(); }
-
- private:
-  using Step = std::function<std::string(std::string)>;
-  void add(const Json& description);
-  std::vector<Step> steps_;
+/// A text and the pieces it is cut into, in order. Pieces need not cover the text: what was removed is in no piece.
+struct Pieces {
+  std::string text;  ///< UTF-8
+  std::vector<Span> spans;
+  bool starts_text = true;  ///< the first piece begins the whole text (it does not follow an added token)
 };
 
-/// A piece of text, and whether it begins the text it was split from (for prefixes that only the first piece gets).
-struct Piece {
-  std::string text;
-  bool first = false;
-};
-
-/// Splits text into the pieces that are merged separately. `byte_level` tells whether a step respells bytes as GPT-2
-/// does.
 class PreTokenizer {
  public:
-  explicit PreTokenizer(const Json& description);
-  void split(std::vector<Piece>& pieces) const;
-  /// Whether pieces come out in the byte-to-unicode spelling.
-  bool byte_level() const { return byte_level_; }
-
- private:
-  using Step = std::function<void(std::vector<Piece>&)>;
-  void add(const Json& description);
-  std::vector<Step> steps_;
-  bool byte_level_ = false;
+  virtual ~PreTokenizer() = default;
+  virtual void apply(Pieces& pieces) const = 0;
 };
+
+/// From the "pre_tokenizer" of a tokenizer.json; null (JSON) gives nullptr: the text stays whole. Throws Error, opened
+/// by `where`, for types and options that lowbit does not reproduce.
+std::unique_ptr<PreTokenizer> make_pre_tokenizer(const Json& json, const std::string& where);
 
 }  // namespace lowbit

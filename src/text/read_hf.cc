@@ -1,6 +1,5 @@
-// Reading the tokenizer files of a Hugging Face directory.
+// Tokenizers of Hugging Face directories.
 #include <algorithm>
-#include <unordered_map>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -10,251 +9,311 @@
 namespace lowbit {
 namespace {
 
-namespace fs = std::filesystem;
+constexpr int64_t kMostTokens = int64_t{1} << 21;
 
-Json read_json(const fs::path& path) {
-  return fs::exists(path) ? parse_json(read_text_file(path), path.string()) : Json::object();
+Json read_json(const std::filesystem::path& path) {
+  if (!std::filesystem::exists(path)) return nullptr;
+  return parse_json(read_text_file(path), path.string());
 }
 
-Json member(const Json& object, const char* key) {
-  const auto found = object.is_object() ? object.find(key) : object.end();
-  return object.is_object() && found != object.end() ? *found : Json();
+// Added tokens that are control tokens although their file does not call them special. (llama.cpp, conversion/base.py.)
+bool looks_special(const std::string& token) {
+  const auto framed = [&](std::string_view begin, std::string_view end) {
+    return token.size() >= begin.size() + end.size() && token.starts_with(begin) && token.ends_with(end);
+  };
+  return token == "<pad>" || token == "<mask>" || token == "<2mass>" || token == "[@BOS@]" || framed("<|", "|>") ||
+         framed("<｜", "｜>") || framed("<unused", ">");
 }
 
 class Reader {
  public:
-  Reader(const fs::path& folder, int64_t vocab_size)
-      : folder_(folder), where_((folder / "tokenizer.json").string()), vocab_size_(vocab_size) {}
+  Reader(std::filesystem::path folder, int64_t vocab_size) : folder_(std::move(folder)), vocab_size_(vocab_size) {}
 
   TokenizerData read() {
-    const Json json = parse_json(read_text_file(where_), where_);
-    data_.from_tokenizer_json = true;
-    data_.normalizer = member(json, "normalizer");
-    data_.pre_tokenizer = member(json, "pre_tokenizer");
-    read_model(member(json, "model"));
-    read_added(member(json, "added_tokens"));
-    pad_vocabulary();
-    data_.pre = data_.model == TokenizerData::Model::Bpe ? name_of_pre_tokenizer(data_.pre_tokenizer) : "";
-    read_config(read_json(folder_ / "tokenizer_config.json"), read_json(folder_ / "special_tokens_map.json"));
-    read_generation(read_json(folder_ / "generation_config.json"), read_json(folder_ / "config.json"));
-    read_post_processor(member(json, "post_processor"));
+    const auto file = folder_ / "tokenizer.json";
+    where_ = file.string();
+    if (!std::filesystem::exists(file)) fail("{}: there is no tokenizer.json", folder_.string());
+    const Json json = read_json(file);
+    if (!json.is_object() || !json.contains("model") || !json["model"].is_object())
+      fail("{}: there is no \"model\"", where_);
+    read_model(json);
+    read_vocabulary(json["model"]);
+    read_merges(json["model"]);
+    read_added(json);
+    config_ = read_json(folder_ / "tokenizer_config.json");
+    if (config_.is_null()) config_ = Json::object();
+    config_where_ = (folder_ / "tokenizer_config.json").string();
+    if (!config_.is_object()) fail("{}: should be a JSON object", config_where_);
+    read_specials();
+    read_post_processor(json);
+    read_chat_template();
     return std::move(data_);
   }
 
  private:
-  void read_model(const Json& model) {
-    const auto type = json_or<std::string>(model, "type", "BPE", where_ + ", model");
-    if (type != "BPE") fail("{}: model type {} is not supported; known is BPE", where_, type);
-    const Json vocab = member(model, "vocab");
-    if (!vocab.is_object() || vocab.empty()) fail("{}: \"vocab\" should be an object of tokens", where_);
-    for (const auto& [token, id] : vocab.items()) place(token, id, TokenType::Normal);
-    data_.byte_fallback = json_or<bool>(model, "byte_fallback", false, where_);
-    data_.fuse_unk = json_or<bool>(model, "fuse_unk", false, where_);
+  const Json& member(const Json& object, const char* key) const {
+    static const Json null;
+    const auto found = object.find(key);
+    return found == object.end() ? null : *found;
+  }
+
+  bool contains_type(const Json& json, const char* list, std::string_view type, int depth = 0) const {
+    if (!json.is_object() || depth > 8) return false;
+    if (json_or<std::string>(json, "type", "", where_) == type) return true;
+    const Json& steps = member(json, list);
+    return steps.is_array() && std::any_of(steps.begin(), steps.end(), [&](const Json& step) {
+             return contains_type(step, list, type, depth + 1);
+           });
+  }
+
+  void read_model(const Json& json) {
+    const Json& model = json["model"];
+    const std::string type = json_or<std::string>(model, "type", "BPE", where_);
+    if (type != "BPE") fail("{}: the model \"{}\" is not supported, only BPE is", where_, type);
+    if (json_or<double>(model, "dropout", 0, where_) != 0) fail("{}: dropout is not supported", where_);
+    for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"})
+      if (!json_or<std::string>(model, key, "", where_).empty()) fail("{}: {} is not supported", where_, key);
+    data_.normalizer = member(json, "normalizer");
+    data_.pre_tokenizer = member(json, "pre_tokenizer");
     data_.ignore_merges = json_or<bool>(model, "ignore_merges", false, where_);
-    for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"}) {
-      if (!json_or<std::string>(model, key, "", where_).empty()) fail("{}: \"{}\" is not supported", where_, key);
-    }
-    if (json_or<double>(model, "dropout", 0, where_) != 0) fail("{}: \"dropout\" makes token ids random", where_);
-    if (data_.byte_fallback) mark_byte_tokens();
-    const Json merges = member(model, "merges");
-    if (!merges.is_array()) fail("{}: \"merges\" should be a list", where_);
-    for (const Json& m : merges) {
-      const bool pair = m.is_array() && m.size() == 2 && m[0].is_string() && m[1].is_string();
-      if (!pair && !m.is_string()) fail("{}: a merge should be a string or a pair of strings", where_);
-      data_.merges.push_back(pair ? m[0].get<std::string>() + " " + m[1].get<std::string>() : m.get<std::string>());
-    }
-    const auto unknown = json_or<std::string>(model, "unk_token", "", where_);
-    if (!unknown.empty()) data_.unknown = data_.unk = id_of(unknown);
-  }
-
-  void mark_byte_tokens() {
-    data_.model = TokenizerData::Model::SentencePiece;
-    for (size_t i = 0; i < data_.tokens.size(); ++i) {
-      const std::string& t = data_.tokens[i];
-      if (t.size() == 6 && t.starts_with("<0x") && t.ends_with('>')) data_.types[i] = TokenType::Byte;
+    data_.fuse_unk = json_or<bool>(model, "fuse_unk", false, where_);
+    data_.byte_fallback = json_or<bool>(model, "byte_fallback", false, where_);
+    if (contains_type(data_.pre_tokenizer, "pretokenizers", "ByteLevel") ||
+        contains_type(data_.normalizer, "normalizers", "ByteLevel")) {
+      data_.model = TokenizerData::Model::Bpe;
+      data_.pre = name_of_pre_tokenizer(data_.pre_tokenizer, data_.ignore_merges);
+    } else if (data_.byte_fallback) {
+      data_.model = TokenizerData::Model::SentencePiece;
+      data_.add_space_prefix = prefixes_space();
+    } else {
+      fail("{}: a BPE model with neither ByteLevel nor byte_fallback is not supported", where_);
     }
   }
 
-  /// Puts a token at its id; ids may come in any order but must be below a bound that the file itself justifies.
-  void place(const std::string& token, const Json& id, TokenType type) {
-    constexpr int64_t kMostTokens = int64_t{1} << 24;
-    if (!id.is_number_integer() || id.get<int64_t>() < 0 || id.get<int64_t>() >= kMostTokens) {
-      fail("{}: token \"{}\" has the id {}; it should be an integer from 0 to {}", where_, token, id.dump(),
-           kMostTokens - 1);
-    }
-    const auto at = static_cast<size_t>(id.get<int64_t>());
+  bool prefixes_space() const {
+    if (contains_type(data_.normalizer, "normalizers", "Prepend")) return true;
+    if (!contains_type(data_.pre_tokenizer, "pretokenizers", "Metaspace")) return false;
+    const Json& steps = member(data_.pre_tokenizer, "pretokenizers");
+    const Json& metaspace =
+        steps.is_array()
+            ? *std::find_if(steps.begin(), steps.end(),
+                            [&](const Json& step) { return contains_type(step, "pretokenizers", "Metaspace"); })
+            : data_.pre_tokenizer;
+    return json_or<std::string>(metaspace, "prepend_scheme", "always", where_) != "never";
+  }
+
+  void put(int64_t id, const std::string& token, TokenType type) {
+    const int64_t limit = vocab_size_ > 0 ? vocab_size_ : kMostTokens;
+    if (id < 0 || id >= limit)
+      fail("{}: the token \"{}\" has id {}, and there is room for {}", where_, token, id, limit);
+    const auto at = static_cast<size_t>(id);
     if (at >= data_.tokens.size()) {
       data_.tokens.resize(at + 1);
       data_.types.resize(at + 1, TokenType::Unused);
-      present_.resize(at + 1);
     }
     data_.tokens[at] = token;
     data_.types[at] = type;
-    present_[at] = true;
-    ids_[token] = static_cast<int32_t>(at);
   }
 
-  void read_added(const Json& added) {
-    if (added.is_null()) return;
-    if (!added.is_array()) fail("{}: \"added_tokens\" should be a list", where_);
-    for (const Json& t : added) {
-      const std::string place_name = where_ + ", added_tokens";
-      const auto content = json_at<std::string>(t, "content", place_name);
-      const bool special = json_or<bool>(t, "special", false, place_name);
-      place(content, member(t, "id"), special ? TokenType::Control : TokenType::UserDefined);
-      const auto id = static_cast<size_t>(json_at<int64_t>(t, "id", place_name));
-      for (auto* flags : {&data_.lstrip, &data_.rstrip, &data_.single_word, &data_.normalized}) {
-        if (flags->size() <= id) flags->resize(id + 1);
+  void read_vocabulary(const Json& model) {
+    if (vocab_size_ > kMostTokens) fail("{}: a vocabulary of {} tokens is too large", folder_.string(), vocab_size_);
+    const Json& vocab = member(model, "vocab");
+    if (!vocab.is_object() || vocab.empty()) fail("{}: \"vocab\" should be an object of tokens and ids", where_);
+    const bool sentencepiece = data_.model == TokenizerData::Model::SentencePiece;
+    const std::string unk = json_or<std::string>(model, "unk_token", "", where_);
+    for (const auto& [token, number] : vocab.items()) {
+      const auto id = json_at<int64_t>(vocab, token, where_);
+      const bool byte = sentencepiece && token.size() == 6 && token.starts_with("<0x") && token.ends_with('>') &&
+                        token.find_first_not_of("0123456789ABCDEFabcdef", 3) == 5;
+      if (id >= 0 && static_cast<size_t>(id) < data_.types.size() && data_.types[id] != TokenType::Unused)
+        fail("{}: the tokens \"{}\" and \"{}\" both have id {}", where_, data_.tokens[id], token, id);
+      put(id, token, byte ? TokenType::Byte : TokenType::Normal);
+      if (!unk.empty() && token == unk) data_.model_unk = static_cast<int32_t>(id);
+    }
+    if (!unk.empty() && !data_.model_unk) fail("{}: the unk_token \"{}\" is not in the vocabulary", where_, unk);
+  }
+
+  void read_merges(const Json& model) {
+    const Json& merges = member(model, "merges");
+    if (!merges.is_array()) fail("{}: \"merges\" should be an array", where_);
+    data_.merges.reserve(merges.size());
+    for (const Json& merge : merges) {
+      if (merge.is_string()) {
+        data_.merges.push_back(merge.get<std::string>());
+      } else if (merge.is_array() && merge.size() == 2 && merge[0].is_string() && merge[1].is_string()) {
+        const auto left = merge[0].get<std::string>(), right = merge[1].get<std::string>();
+        if (left.find(' ') != std::string::npos || right.find(' ') != std::string::npos)
+          fail("{}: the merge \"{}\" + \"{}\" holds a space, which GGUF cannot express", where_, left, right);
+        data_.merges.push_back(left + ' ' + right);
+      } else {
+        fail("{}: merge {} should be a string or a pair of strings", where_, data_.merges.size());
       }
-      data_.lstrip[id] = json_or<bool>(t, "lstrip", false, place_name);
-      data_.rstrip[id] = json_or<bool>(t, "rstrip", false, place_name);
-      data_.single_word[id] = json_or<bool>(t, "single_word", false, place_name);
-      data_.normalized[id] = json_or<bool>(t, "normalized", !special, place_name);
     }
   }
 
-  /// Ids that no token has, up to the model's own vocabulary: named as llama.cpp's converter names them.
-  void pad_vocabulary() {
-    if (static_cast<int64_t>(data_.tokens.size()) > vocab_size_ && vocab_size_ > 0) {
-      fail("{}: has token ids up to {}, but config.json says that there are {}", where_, data_.tokens.size() - 1,
-           vocab_size_);
+  void read_added(const Json& json) {
+    const Json& added = member(json, "added_tokens");
+    if (!added.is_null() && !added.is_array()) fail("{}: \"added_tokens\" should be an array", where_);
+    for (const Json& token : added) {
+      const int64_t id = json_at<int64_t>(token, "id", where_);
+      const auto content = json_at<std::string>(token, "content", where_);
+      const bool special = json_or<bool>(token, "special", false, where_) || looks_special(content);
+      if (id >= 0 && static_cast<size_t>(id) < data_.types.size() && data_.types[id] != TokenType::Unused &&
+          data_.tokens[id] != content)
+        fail("{}: the tokens \"{}\" and \"{}\" both have id {}", where_, data_.tokens[id], content, id);
+      put(id, content, special ? TokenType::Control : TokenType::UserDefined);
     }
-    data_.tokens.resize(static_cast<size_t>(std::max<int64_t>(vocab_size_, static_cast<int64_t>(data_.tokens.size()))));
-    data_.types.resize(data_.tokens.size(), TokenType::Unused);
-    present_.resize(data_.tokens.size());
-    for (size_t i = 0; i < data_.tokens.size(); ++i) {
-      if (!present_[i]) data_.tokens[i] = fmt::format("[PAD{}]", i);
+    const size_t size = std::max(data_.tokens.size(), static_cast<size_t>(std::max<int64_t>(vocab_size_, 0)));
+    data_.types.resize(size, TokenType::Unused);
+    data_.tokens.resize(size);
+    for (size_t i = 0; i < size; ++i)
+      if (data_.types[i] == TokenType::Unused) data_.tokens[i] = fmt::format("[PAD{}]", i);
+    for (auto* flags : {&data_.lstrip, &data_.rstrip, &data_.single_word, &data_.normalized})
+      flags->assign(size, false);
+    for (const Json& token : added) {
+      const auto id = static_cast<size_t>(token["id"].get<int64_t>());
+      data_.lstrip[id] = json_or<bool>(token, "lstrip", false, where_);
+      data_.rstrip[id] = json_or<bool>(token, "rstrip", false, where_);
+      data_.single_word[id] = json_or<bool>(token, "single_word", false, where_);
+      data_.normalized[id] = json_or<bool>(token, "normalized", true, where_);
     }
   }
 
-  std::optional<int32_t> id_of(const std::string& token) const {
-    const auto found = ids_.find(token);
-    if (found == ids_.end()) return std::nullopt;
-    return found->second;
-  }
-
-  /// A token's name as a string, or as the object of an added token.
-  std::optional<int32_t> named(const Json& config, const Json& map, const char* key) const {
-    for (const Json& source : {member(config, key), member(map, key)}) {
-      if (source.is_string()) return id_of(source);
-      if (source.is_object()) return id_of(json_or<std::string>(source, "content", "", where_));
-    }
+  std::optional<int32_t> added_id(const std::string& content) const {
+    for (size_t i = 0; i < data_.tokens.size(); ++i)
+      if (data_.tokens[i] == content &&
+          (data_.types[i] == TokenType::Control || data_.types[i] == TokenType::UserDefined))
+        return static_cast<int32_t>(i);
     return std::nullopt;
   }
 
-  void read_config(const Json& config, const Json& map) {
-    data_.bos = named(config, map, "bos_token");
-    data_.eos = named(config, map, "eos_token");
-    if (const auto unk = named(config, map, "unk_token")) data_.unk = unk;
-    data_.pad = named(config, map, "pad_token");
-    const std::string place_name = (folder_ / "tokenizer_config.json").string();
-    if (config.contains("add_prefix_space") && config["add_prefix_space"].is_boolean()) {
-      data_.add_space_prefix = config["add_prefix_space"];
-      data_.says_space_prefix = true;
-    }
-    if (config.contains("add_bos_token") && config["add_bos_token"].is_boolean()) {
-      data_.add_bos = config["add_bos_token"];
-      data_.says_add_bos = true;
-    }
-    if (config.contains("add_eos_token") && config["add_eos_token"].is_boolean()) {
-      data_.add_eos = config["add_eos_token"];
-      data_.says_add_eos = true;
-    }
-    read_template(config, place_name);
+  // "bos_token" as a string or as an object with "content".
+  std::string token_text(const Json& json, const std::string& key) const {
+    const Json& entry = json.is_object() ? member(json, key.c_str()) : json;
+    if (entry.is_string()) return entry.get<std::string>();
+    if (entry.is_object()) return json_or<std::string>(entry, "content", "", config_where_);
+    return {};
   }
 
-  void read_template(const Json& config, const std::string& place_name) {
-    const fs::path file = folder_ / "chat_template.jinja";
-    if (fs::exists(file)) {
-      data_.chat_template = read_text_file(file);
-      return;
-    }
-    const Json found = member(config, "chat_template");
-    if (found.is_string()) data_.chat_template = found;
-    if (!found.is_array()) return;
-    for (const Json& item : found) {  // several named ones
-      if (json_or<std::string>(item, "name", "", place_name) == "default") {
-        data_.chat_template = json_or<std::string>(item, "template", "", place_name);
+  void set_id(std::optional<int32_t>& id, const Json& json, const std::string& key) const {
+    const Json& value = json.is_object() ? member(json, key.c_str()) : json;
+    if (id || !value.is_number_integer()) return;
+    const auto n = value.get<int64_t>();
+    if (n >= 0 && n < static_cast<int64_t>(data_.tokens.size())) id = static_cast<int32_t>(n);
+  }
+
+  void read_specials() {
+    const Json map = read_json(folder_ / "special_tokens_map.json");
+    const Json config = read_json(folder_ / "config.json");
+    const Json generation = read_json(folder_ / "generation_config.json");
+    const auto find = [&](const char* name, std::optional<int32_t>& id) {
+      for (const Json* source : {const_cast<const Json*>(&config_), &map}) {
+        const std::string text = token_text(*source, fmt::format("{}_token", name));
+        if (!text.empty() && !id) id = added_id(text);
       }
-    }
-  }
-
-  void read_generation(const Json& generation, const Json& config) {
-    if (!data_.bos) data_.bos = listed(config, "bos_token_id");
-    if (!data_.eos) data_.eos = listed(config, "eos_token_id");
+      set_id(id, config, fmt::format("{}_token_id", name));
+      set_id(id, generation, fmt::format("{}_token_id", name));
+    };
+    find("bos", data_.bos);
+    find("eos", data_.eos);
+    find("unk", data_.unk);
+    find("pad", data_.pad);
     if (data_.eos) data_.end_of_generation.push_back(*data_.eos);
-    const Json ends = member(generation, "eos_token_id");
-    for (const Json& id : ends.is_array() ? ends : Json::array({ends})) {
-      if (!id.is_number_integer() || id.get<int64_t>() < 0 ||
-          id.get<int64_t>() >= static_cast<int64_t>(data_.tokens.size()))
-        continue;
-      const auto value = id.get<int32_t>();
-      auto& list = data_.end_of_generation;
-      if (std::find(list.begin(), list.end(), value) == list.end()) list.push_back(value);
-    }
-  }
-
-  std::optional<int32_t> listed(const Json& config, const char* key) const {
-    const Json id = member(config, key);
-    if (!id.is_number_integer() || id.get<int64_t>() < 0 ||
-        id.get<int64_t>() >= static_cast<int64_t>(data_.tokens.size()))
-      return std::nullopt;
-    return id.get<int32_t>();
-  }
-
-  /// What the library itself adds around a text is decided by the post-processor alone.
-  void read_post_processor(const Json& post) {
-    data_.add_bos = data_.add_eos = false;
-    if (post.is_null()) return;
-    const std::string place_name = where_ + ", post_processor";
-    const auto type = json_at<std::string>(post, "type", place_name);
-    if (type == "Sequence") {
-      bool bos = false, eos = false;
-      for (const Json& item : member(post, "processors")) {
-        read_post_processor(item);
-        bos = bos || data_.add_bos;
-        eos = eos || data_.add_eos;
+    for (const Json* source : {&generation, &config}) {
+      if (!source->is_object()) continue;
+      const Json& ends = member(*source, "eos_token_id");
+      for (const Json& end : ends.is_array() ? ends : Json::array({ends})) {
+        std::optional<int32_t> id;
+        set_id(id, end, "");
+        if (id && std::find(data_.end_of_generation.begin(), data_.end_of_generation.end(), *id) ==
+                      data_.end_of_generation.end())
+          data_.end_of_generation.push_back(*id);
       }
-      data_.add_bos = bos;
-      data_.add_eos = eos;
-    } else if (type == "TemplateProcessing") {
-      read_template_processing(member(post, "single"), place_name);
-    } else if (type != "ByteLevel") {
-      fail("{}: {} is not supported", place_name, type);
+    }
+    add_known_ends(data_);
+    if (const Json& prefix = member(config_, "add_prefix_space"); prefix.is_boolean()) {
+      data_.states_space_prefix = true;
+      if (data_.model == TokenizerData::Model::Bpe) data_.add_space_prefix = prefix.get<bool>();
     }
   }
 
-  void read_template_processing(const Json& single, const std::string& place_name) {
+  void read_post_processor(const Json& json) {
+    const Json& top = member(json, "post_processor");
+    bool states_bos = false;
+    if (!top.is_null()) {
+      const Json& list = member(top, "processors");
+      for (const Json& processor : list.is_array() ? list : Json::array({top})) {
+        const auto type = json_at<std::string>(processor, "type", where_);
+        if (type == "ByteLevel") {
+          states_bos = data_.states_add_eos = true;
+        } else if (type == "TemplateProcessing") {
+          read_template(processor, states_bos);
+        } else {
+          fail("{}: the post_processor \"{}\" is not supported", where_, type);
+        }
+      }
+    }
+    if (!states_bos) data_.add_bos = json_or<bool>(config_, "add_bos_token", false, config_where_);
+    if (!data_.states_add_eos && member(config_, "add_eos_token").is_boolean()) {
+      data_.add_eos = config_["add_eos_token"].get<bool>();
+      data_.states_add_eos = true;
+    }
+    if (data_.add_bos && !data_.bos) fail("{}: add_bos_token is true, and there is no bos_token", config_where_);
+    if (data_.add_eos && !data_.eos) fail("{}: add_eos_token is true, and there is no eos_token", config_where_);
+  }
+
+  // Which special tokens stand before and after a single text.
+  void read_template(const Json& processor, bool& states_bos) {
+    const Json& single = member(processor, "single");
+    if (!single.is_array()) fail("{}: TemplateProcessing has no \"single\"", where_);
     bool after = false;
-    for (const Json& item : single) {
-      if (item.contains("Sequence")) {
+    for (const Json& part : single) {
+      if (!part.is_object()) fail("{}: TemplateProcessing: a part of \"single\" should be an object", where_);
+      if (part.contains("Sequence")) {
         after = true;
         continue;
       }
-      const auto id = id_of(json_at<std::string>(member(item, "SpecialToken"), "id", place_name));
-      if (!after && id && id == data_.bos) {
-        data_.add_bos = true;
-      } else if (after && id && id == data_.eos) {
-        data_.add_eos = true;
-      } else {
-        fail("{}: adds a token that is neither BOS before the text nor EOS after it", place_name);
-      }
+      const auto text = json_at<std::string>(member(part, "SpecialToken"), "id", where_);
+      const std::optional<int32_t> id = added_id(text);
+      std::optional<int32_t>& expected = after ? data_.eos : data_.bos;
+      bool& adds = after ? data_.add_eos : data_.add_bos;
+      if (!expected) expected = id;
+      if (!id || adds || *expected != *id)
+        fail("{}: TemplateProcessing puts \"{}\" {} the text, which is not the {} token alone", where_, text,
+             after ? "after" : "before", after ? "eos" : "bos");
+      adds = true;
+      (after ? data_.states_add_eos : states_bos) = true;
     }
   }
 
-  fs::path folder_;
-  std::string where_;
+  void read_chat_template() {
+    const auto file = folder_ / "chat_template.jinja";
+    Json chat = member(config_, "chat_template");
+    if (chat.is_null() && std::filesystem::exists(file)) chat = read_text_file(file, uint64_t{1} << 24);
+    if (chat.is_null()) {
+      const Json old = read_json(folder_ / "chat_template.json");
+      if (old.is_object()) chat = member(old, "chat_template");
+    }
+    if (chat.is_string()) {
+      data_.chat_template = chat.get<std::string>();
+    } else if (chat.is_array()) {
+      for (const Json& named : chat)
+        if (json_or<std::string>(named, "name", "", config_where_) == "default")
+          data_.chat_template = json_at<std::string>(named, "template", config_where_);
+    }
+  }
+
+  std::filesystem::path folder_;
   int64_t vocab_size_;
+  std::string where_, config_where_;
+  Json config_;
   TokenizerData data_;
-  std::vector<bool> present_;
-  std::unordered_map<std::string, int32_t> ids_;
 };
 
 }  // namespace
 
-TokenizerData read_hf_tokenizer(const fs::path& folder, int64_t vocab_size) {
-  if (fs::exists(folder / "tokenizer.json")) return Reader(folder, vocab_size).read();
-  fail("{}: there is no tokenizer.json", folder.string());
+TokenizerData read_hf_tokenizer(const std::filesystem::path& folder, int64_t vocab_size) {
+  return Reader(folder, vocab_size).read();
 }
 
 }  // namespace lowbit

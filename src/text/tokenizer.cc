@@ -1,172 +1,349 @@
 #include "text/tokenizer.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <array>
+#include <unordered_map>
 
 #include "base/error.h"
 #include "text/added_tokens.h"
 #include "text/bpe.h"
+#include "text/byte_level.h"
+#include "text/normalizer.h"
 #include "text/pre_names.h"
 #include "text/pre_tokenizer.h"
-#include "text/unicode.h"
+#include "text/utf8.h"
 
 namespace lowbit {
 namespace {
 
-/// Descriptions that were not in the source (a GGUF file names its pre-tokenizer; SentencePiece has its own rule).
-Json effective_pre_tokenizer(const TokenizerData& d) {
-  if (!d.pre_tokenizer.is_null() || d.from_tokenizer_json || d.model == TokenizerData::Model::SentencePiece)
-    return d.pre_tokenizer;
-  return pre_tokenizer_named(d.pre);
-}
+constexpr std::string_view kSpaceMark = "\u2581";
 
-bool flag(const std::vector<bool>& flags, size_t id) { return id < flags.size() && flags[id]; }
+std::string byte_token(unsigned char byte) { return fmt::format("<0x{:02X}>", byte); }
+
+struct StringHash {
+  using is_transparent = void;
+  size_t operator()(std::string_view s) const { return std::hash<std::string_view>()(s); }
+};
+
+bool is_added(TokenType type) {
+  return type == TokenType::Control || type == TokenType::UserDefined || type == TokenType::Unknown;
+}
 
 }  // namespace
 
+void add_known_ends(TokenizerData& data) {
+  constexpr std::string_view names[] = {"<|eot_id|>",
+                                        "<|im_end|>",
+                                        "<|end|>",
+                                        "<|return|>",
+                                        "<|call|>",
+                                        "<end_of_turn>",
+                                        "<|endoftext|>",
+                                        "</s>",
+                                        "<|eom_id|>",
+                                        "<EOT>",
+                                        "_<EOT>",
+                                        "[EOT]",
+                                        "[EOS]",
+                                        "<|end_of_text|>",
+                                        "<end_of_utterance>",
+                                        "<eos>",
+                                        "<turn|>",
+                                        "<|flush|>",
+                                        "<|calls|>",
+                                        "[e~[",
+                                        "<｜end▁of▁sentence｜>"};
+  std::vector<int32_t>& ends = data.end_of_generation;
+  for (size_t i = 0; i < data.tokens.size(); ++i) {
+    const auto id = static_cast<int32_t>(i);
+    if (data.types[i] == TokenType::Control &&
+        std::find(std::begin(names), std::end(names), data.tokens[i]) != std::end(names) &&
+        std::find(ends.begin(), ends.end(), id) == ends.end())
+      ends.push_back(id);
+  }
+}
+
 struct Tokenizer::Impl {
   TokenizerData data;
+  std::unordered_map<std::string, int32_t, StringHash, std::equal_to<>> ids;
+  MergeTable merges;
   Normalizer normalizer;
-  PreTokenizer pre_tokenizer;
-  Bpe bpe;
-  AddedTokens raw, normalized;  // matched before and after normalization
+  std::unique_ptr<PreTokenizer> pre_tokenizer;
+  std::unique_ptr<AddedTokens> raw_tokens, normalized_tokens;  // found before and after the normalizer
+  std::array<int32_t, 256> byte_ids;                           // SentencePiece: -1 where there is no byte token
+  std::vector<std::string> pieces;                             // by id: the bytes that decoding gives
 
-  explicit Impl(TokenizerData d)
-      : data(std::move(d)), normalizer(data.normalizer), pre_tokenizer(effective_pre_tokenizer(data)), bpe(data) {
-    if (data.types.size() != data.tokens.size()) {
-      fail("tokenizer: {} tokens but {} token types", data.tokens.size(), data.types.size());
-    }
-    if (!data.scores.empty() && data.scores.size() != data.tokens.size()) {
-      fail("tokenizer: {} tokens but {} scores", data.tokens.size(), data.scores.size());
-    }
-    for (const auto& id : {data.bos, data.eos, data.unk, data.pad, data.unknown}) {
-      if (id && (*id < 0 || static_cast<size_t>(*id) >= data.tokens.size())) {
-        fail("tokenizer: special token id {} is not in the vocabulary of {}", *id, data.tokens.size());
-      }
-    }
-    for (size_t i = 0; i < data.tokens.size(); ++i) {
-      const TokenType type = data.types[i];
-      if (type != TokenType::Control && type != TokenType::UserDefined &&
-          !(type == TokenType::Unknown && sentence_piece()))
-        continue;
-      AddedTokens& list = flag(data.normalized, i) ? normalized : raw;
-      list.add(static_cast<int32_t>(i), data.tokens[i], flag(data.lstrip, i), flag(data.rstrip, i),
-               flag(data.single_word, i));
-    }
+  explicit Impl(TokenizerData d);
+  void check() const;
+  void read_merges();
+  void sort_added();
+  void make_pieces();
+
+  int32_t id_of(std::string_view token) const {
+    const auto found = ids.find(token);
+    return found == ids.end() ? -1 : found->second;
   }
-
-  bool sentence_piece() const { return data.model == TokenizerData::Model::SentencePiece; }
-  /// SentencePiece's own preparation of text, where no tokenizer.json describes it.
-  bool plain_sentence_piece() const { return sentence_piece() && !data.from_tokenizer_json; }
-
-  void encode_text(std::string_view text, bool begins, const std::function<bool(int32_t)>& allowed,
-                   std::vector<int32_t>& out) const {
-    std::string prepared(text);
-    if (plain_sentence_piece()) {
-      prepared = mark_spaces(prepared, begins);
-    } else {
-      prepared = normalizer.apply(std::move(prepared));
-    }
-    bool first = begins;
-    normalized.split(
-        prepared, allowed,
-        [&](std::string_view part) {
-          std::vector<Piece> pieces = {{std::string(part), first}};
-          pre_tokenizer.split(pieces);
-          for (const Piece& piece : pieces) bpe.encode(piece.text, out);
-          first = false;
-        },
-        [&](int32_t id) {
-          out.push_back(id);
-          first = false;
-        });
-  }
-
-  std::string mark_spaces(const std::string& text, bool begins) const {
-    std::string out;
-    if (begins && data.add_space_prefix) out += kSpaceMark;
-    for (const char c : text) c == ' ' ? out.append(kSpaceMark) : out.append(1, c);
-    return out;
-  }
-
-  std::string bytes_of(int32_t id) const {
-    const std::string& token = data.tokens[static_cast<size_t>(id)];
-    const TokenType type = data.types[static_cast<size_t>(id)];
-    if (type == TokenType::Control || type == TokenType::UserDefined || type == TokenType::Unknown) return token;
-    if (!sentence_piece()) return unspell(token).value_or(token);
-    if (type == TokenType::Byte && token.size() == 6)
-      return {static_cast<char>(std::stoi(token.substr(3, 2), nullptr, 16))};
-    std::string out;
-    for (size_t at = 0; at < token.size();) {
-      if (token.compare(at, kSpaceMark.size(), kSpaceMark) == 0) {
-        out += ' ';
-        at += kSpaceMark.size();
-      } else {
-        out += token[at++];
-      }
-    }
-    return out;
-  }
+  void encode_part(std::string_view text, bool starts_text, const std::function<bool(int32_t)>& wanted,
+                   std::vector<int32_t>& out) const;
+  void encode_pieces(std::string_view text, bool starts_text, std::vector<int32_t>& out) const;
+  void encode_piece(const std::string& piece, std::vector<int32_t>& out) const;
+  void encode_by_score(std::string_view text, std::vector<int32_t>& out) const;
 };
+
+Tokenizer::Impl::Impl(TokenizerData d) : data(std::move(d)) {
+  check();
+  ids.reserve(data.tokens.size());
+  for (size_t i = 0; i < data.tokens.size(); ++i) ids.insert_or_assign(data.tokens[i], static_cast<int32_t>(i));
+  read_merges();
+  for (int b = 0; b < 256; ++b) byte_ids[b] = id_of(byte_token(static_cast<unsigned char>(b)));
+  normalizer = make_normalizer(data.normalizer, "tokenizer");
+  if (data.pre_tokenizer.is_null() && !data.pre.empty() && data.model == TokenizerData::Model::Bpe) {
+    pre_tokenizer = make_pre_tokenizer(pre_tokenizer_of_name(data.pre), "tokenizer");
+  } else {
+    pre_tokenizer = make_pre_tokenizer(data.pre_tokenizer, "tokenizer");
+  }
+  sort_added();
+  make_pieces();
+}
+
+void Tokenizer::Impl::check() const {
+  const size_t n = data.tokens.size();
+  if (n == 0) fail("tokenizer: it has no tokens");
+  if (data.types.size() != n) fail("tokenizer: {} tokens and {} token types", n, data.types.size());
+  if (!data.scores.empty() && data.scores.size() != n)
+    fail("tokenizer: {} tokens and {} scores", n, data.scores.size());
+  for (const auto& id : {data.bos, data.eos, data.unk, data.pad, data.model_unk})
+    if (id && (*id < 0 || static_cast<size_t>(*id) >= n))
+      fail("tokenizer: a special token has id {}, and there are {} tokens", *id, n);
+  if (data.model == TokenizerData::Model::SentencePiece && data.merges.empty() && data.scores.empty())
+    fail("tokenizer: a SentencePiece vocabulary needs scores or merges");
+}
+
+void Tokenizer::Impl::read_merges() {
+  merges.reserve(data.merges.size());
+  for (size_t rank = 0; rank < data.merges.size(); ++rank) {
+    const std::string& merge = data.merges[rank];
+    const size_t space = merge.find(' ', 1);
+    if (space == std::string::npos) fail("tokenizer: merge {} (\"{}\") is not two tokens", rank, merge);
+    const std::string left = merge.substr(0, space), right = merge.substr(space + 1);
+    const int32_t a = id_of(left), b = id_of(right), both = id_of(left + right);
+    if (a < 0 || b < 0 || both < 0)
+      fail("tokenizer: merge {} (\"{}\") names the token \"{}\", which is not in the vocabulary", rank, merge,
+           a < 0   ? left
+           : b < 0 ? right
+                   : left + right);
+    merges.add(a, b, {static_cast<int32_t>(rank), both});
+  }
+}
+
+void Tokenizer::Impl::sort_added() {
+  const auto flag = [](const std::vector<bool>& flags, size_t i) { return i < flags.size() && flags[i]; };
+  std::vector<AddedToken> raw, normalized;
+  for (size_t i = 0; i < data.tokens.size(); ++i) {
+    if (!is_added(data.types[i]) || data.tokens[i].empty()) continue;
+    AddedToken token{data.tokens[i], static_cast<int32_t>(i), flag(data.lstrip, i), flag(data.rstrip, i),
+                     flag(data.single_word, i)};
+    if (normalizer && flag(data.normalized, i)) {
+      token.content = normalizer(token.content);
+      if (!token.content.empty()) normalized.push_back(std::move(token));
+    } else {
+      raw.push_back(std::move(token));
+    }
+  }
+  if (!raw.empty()) raw_tokens = std::make_unique<AddedTokens>(std::move(raw));
+  if (!normalized.empty()) normalized_tokens = std::make_unique<AddedTokens>(std::move(normalized));
+}
+
+void Tokenizer::Impl::make_pieces() {
+  pieces.reserve(data.tokens.size());
+  for (size_t i = 0; i < data.tokens.size(); ++i) {
+    const std::string& token = data.tokens[i];
+    if (is_added(data.types[i]) || data.types[i] == TokenType::Unused) {
+      pieces.push_back(token);
+    } else if (data.model == TokenizerData::Model::Bpe) {
+      pieces.push_back(from_byte_level(token).value_or(token));
+    } else {
+      if (data.types[i] == TokenType::Byte) {
+        const auto byte = std::find(byte_ids.begin(), byte_ids.end(), static_cast<int32_t>(i));
+        if (byte == byte_ids.end()) fail("tokenizer: the byte token \"{}\" (id {}) spells no byte", token, i);
+        pieces.emplace_back(1, static_cast<char>(byte - byte_ids.begin()));
+        continue;
+      }
+      std::string text;
+      for (size_t at = 0; at < token.size();) {
+        const bool mark = token.compare(at, kSpaceMark.size(), kSpaceMark) == 0;
+        text += mark ? ' ' : token[at];
+        at += mark ? kSpaceMark.size() : 1;
+      }
+      pieces.push_back(std::move(text));
+    }
+  }
+}
+
+void Tokenizer::Impl::encode_part(std::string_view text, bool starts_text, const std::function<bool(int32_t)>& wanted,
+                                  std::vector<int32_t>& out) const {
+  const std::string normal = normalizer ? normalizer(std::string(text)) : std::string(text);
+  if (!normalized_tokens) {
+    encode_pieces(normal, starts_text, out);
+    return;
+  }
+  for (const AddedTokens::Part& part : normalized_tokens->split(normal, wanted)) {
+    if (part.id >= 0) {
+      out.push_back(part.id);
+    } else {
+      encode_pieces(std::string_view(normal).substr(part.span.begin, part.span.end - part.span.begin),
+                    starts_text && part.span.begin == 0, out);
+    }
+  }
+}
+
+void Tokenizer::Impl::encode_pieces(std::string_view text, bool starts_text, std::vector<int32_t>& out) const {
+  if (text.empty()) return;
+  if (data.model == TokenizerData::Model::SentencePiece && data.merges.empty()) {
+    encode_by_score(text, out);
+    return;
+  }
+  Pieces cut{std::string(text), {{0, text.size()}}, starts_text};
+  if (pre_tokenizer) pre_tokenizer->apply(cut);
+  // Words recur: the ids of short pieces are kept for the length of this text.
+  std::unordered_map<std::string, std::vector<int32_t>> known;
+  std::vector<int32_t> fresh;
+  for (const Span& span : cut.spans) {
+    const std::string piece = cut.text.substr(span.begin, span.end - span.begin);
+    if (const auto found = known.find(piece); found != known.end()) {
+      out.insert(out.end(), found->second.begin(), found->second.end());
+      continue;
+    }
+    fresh.clear();
+    encode_piece(piece, fresh);
+    out.insert(out.end(), fresh.begin(), fresh.end());
+    if (piece.size() <= 64 && known.size() < 65536) known.emplace(piece, fresh);
+  }
+}
+
+void Tokenizer::Impl::encode_piece(const std::string& piece, std::vector<int32_t>& out) const {
+  if (data.ignore_merges) {
+    if (const int32_t whole = id_of(piece); whole >= 0) {
+      out.push_back(whole);
+      return;
+    }
+  }
+  bool unknown = false;  // whether the last character was one
+  for (size_t at = 0; at < piece.size();) {
+    const size_t size = decode_utf8(piece, at).size;
+    const int32_t id = id_of(std::string_view(piece).substr(at, size));
+    const bool was_unknown = unknown;
+    unknown = false;
+    if (id >= 0) {
+      out.push_back(id);
+    } else if (data.byte_fallback && std::all_of(piece.begin() + at, piece.begin() + at + size, [&](char c) {
+                 return byte_ids[static_cast<unsigned char>(c)] >= 0;
+               })) {
+      for (size_t i = at; i < at + size; ++i) out.push_back(byte_ids[static_cast<unsigned char>(piece[i])]);
+    } else if (data.model_unk) {
+      if (!was_unknown || !data.fuse_unk) out.push_back(*data.model_unk);
+      unknown = true;
+    }
+    at += size;
+  }
+  merge_pairs(merges, out);
+}
+
+// As llama.cpp reads a GGUF of the "llama" kind: spaces become marks, and there is no cutting beforehand.
+void Tokenizer::Impl::encode_by_score(std::string_view text, std::vector<int32_t>& out) const {
+  std::string marked;
+  if (data.add_space_prefix) marked += kSpaceMark;
+  for (const char c : text) {
+    if (c == ' ') {
+      marked += kSpaceMark;
+    } else {
+      marked += c;
+    }
+  }
+  const auto score_of = [&](std::string_view token) -> std::optional<float> {
+    const int32_t id = id_of(token);
+    if (id < 0) return std::nullopt;
+    return data.scores[id];
+  };
+  for (const Span& span : merge_by_score(marked, score_of)) {
+    const std::string_view token = std::string_view(marked).substr(span.begin, span.end - span.begin);
+    if (const int32_t id = id_of(token); id >= 0) {
+      out.push_back(id);
+      continue;
+    }
+    for (const char c : token) {
+      const int32_t id = byte_ids[static_cast<unsigned char>(c)];
+      if (id < 0 && !data.unk) fail("tokenizer: no token spells \"{}\", and there is no unknown token", token);
+      out.push_back(id >= 0 ? id : *data.unk);
+    }
+  }
+}
 
 Tokenizer::Tokenizer(TokenizerData data) : impl_(std::make_unique<Impl>(std::move(data))) {}
 Tokenizer::~Tokenizer() = default;
 Tokenizer::Tokenizer(Tokenizer&&) noexcept = default;
+
 const TokenizerData& Tokenizer::data() const { return impl_->data; }
 int64_t Tokenizer::size() const { return static_cast<int64_t>(impl_->data.tokens.size()); }
 
 std::vector<int32_t> Tokenizer::encode(std::string_view text, bool add_special, bool parse_special) const {
-  const TokenizerData& d = impl_->data;
-  const std::string valid = to_valid_utf8(text);
+  const Impl& impl = *impl_;
   std::vector<int32_t> out;
-  if (add_special && d.add_bos && d.bos) out.push_back(*d.bos);
-  const auto allowed = [&](int32_t id) {
-    return parse_special || d.types[static_cast<size_t>(id)] == TokenType::UserDefined;
-  };
-  // A space is put before the text, and in llama.cpp's reading of SentencePiece after each special token too.
-  bool begins = true;
-  impl_->raw.split(
-      valid, allowed,
-      [&](std::string_view part) {
-        impl_->encode_text(part, begins, allowed, out);
-        begins = false;
-      },
-      [&](int32_t id) {
-        out.push_back(id);
-        begins = impl_->plain_sentence_piece();
-      });
-  if (add_special && d.add_eos && d.eos) out.push_back(*d.eos);
+  if (add_special && impl.data.add_bos && impl.data.bos) out.push_back(*impl.data.bos);
+  const std::string valid = to_valid_utf8(text);
+  const auto wanted = [&](int32_t id) { return parse_special || impl.data.types[id] == TokenType::UserDefined; };
+  if (!impl.raw_tokens) {
+    impl.encode_part(valid, true, wanted, out);
+  } else {
+    for (const AddedTokens::Part& part : impl.raw_tokens->split(valid, wanted)) {
+      if (part.id >= 0) {
+        out.push_back(part.id);
+      } else {
+        impl.encode_part(std::string_view(valid).substr(part.span.begin, part.span.end - part.span.begin),
+                         part.span.begin == 0, wanted, out);
+      }
+    }
+  }
+  if (add_special && impl.data.add_eos && impl.data.eos) out.push_back(*impl.data.eos);
   return out;
 }
 
 std::string Tokenizer::piece(int32_t id, bool special) const {
-  if (id < 0 || id >= size()) return "";
-  if (!special && impl_->data.types[static_cast<size_t>(id)] == TokenType::Control) return "";
-  return impl_->bytes_of(id);
+  if (id < 0 || id >= size()) fail("token id {} is not in the vocabulary of {}", id, size());
+  const TokenType type = impl_->data.types[id];
+  if (!special && (type == TokenType::Control || type == TokenType::Unknown)) return {};
+  return impl_->pieces[id];
 }
 
 std::string Tokenizer::decode(std::span<const int32_t> ids, bool special) const {
-  std::string bytes;
-  for (const int32_t id : ids) bytes += piece(id, special);
-  const TokenizerData& d = impl_->data;
-  const bool prefixed = impl_->plain_sentence_piece() ? d.add_space_prefix : impl_->sentence_piece();
-  if (prefixed && bytes.starts_with(' ')) bytes.erase(0, 1);
-  return to_valid_utf8(bytes);
+  std::string out;
+  for (const int32_t id : ids) out += piece(id, special);
+  // The space that encoding put before the text.
+  const bool prefixed = impl_->data.model == TokenizerData::Model::SentencePiece && impl_->data.add_space_prefix;
+  if (prefixed && out.starts_with(' ')) out.erase(0, 1);
+  return out;
 }
 
 std::string Utf8Stream::push(std::string_view bytes) {
   waiting_ += bytes;
-  size_t whole = 0;
-  for (size_t at = 0; at < waiting_.size();) {
-    const int n = char_length(std::string_view(waiting_).substr(at));
-    if (n < 0) break;
-    at += static_cast<size_t>(std::max(n, 1));
-    whole = at;
+  std::string out;
+  size_t at = 0;
+  while (at < waiting_.size()) {
+    const Utf8Char c = decode_utf8(waiting_, at);
+    if (c.cut) break;
+    append_utf8(out, c.code);
+    at += c.size;
   }
-  const std::string out = to_valid_utf8(std::string_view(waiting_).substr(0, whole));
-  waiting_.erase(0, whole);
+  waiting_.erase(0, at);
   return out;
 }
 
-std::string Utf8Stream::flush() { return to_valid_utf8(std::exchange(waiting_, {})); }
+std::string Utf8Stream::flush() {
+  const std::string out = to_valid_utf8(waiting_);
+  waiting_.clear();
+  return out;
+}
 
 }  // namespace lowbit

@@ -22,21 +22,20 @@ struct TokenizerData {
   Model model = Model::Bpe;
   std::vector<std::string> tokens;  ///< by id; Bpe: in the byte-to-unicode spelling; SentencePiece: with U+2581
   std::vector<TokenType> types;
-  std::vector<float> scores;         ///< SentencePiece only
-  std::vector<std::string> merges;   ///< Bpe only: "left right", best first
-  bool from_tokenizer_json = false;  ///< normalizer and pre_tokenizer are what the file says, null included
-  std::string pre;                   ///< GGUF's name of the pre-tokenizer ("llama-bpe"), empty if it has none
-  Json normalizer, pre_tokenizer;    ///< as in tokenizer.json; null if the source was a GGUF or tokenizer.model
-  bool ignore_merges = false;        ///< Bpe: a pre-token that is a token as a whole is not merged
-  bool byte_fallback = false;        ///< characters of no token become <0x..> tokens
-  std::optional<int32_t> unknown;    ///< what a character of no token becomes; nothing: it is dropped
-  bool fuse_unk = false;             ///< neighbouring unknown characters become one unknown token
+  std::vector<float> scores;        ///< SentencePiece only; may be empty if there are merges
+  std::vector<std::string> merges;  ///< "left right", best first; SentencePiece: empty if only scores are known
+  std::string pre;                  ///< GGUF's name of the pre-tokenizer ("llama-bpe"), empty if it has none
+  Json normalizer, pre_tokenizer;   ///< as in tokenizer.json; null if the source was a GGUF or tokenizer.model
+  bool ignore_merges = false;       ///< Bpe: a pre-token that is a token as a whole is not merged
   std::vector<bool> lstrip, rstrip, single_word, normalized;  ///< added tokens' flags by id (false where not added)
   std::optional<int32_t> bos, eos, unk, pad;
   std::vector<int32_t> end_of_generation;  ///< ids that end an answer: eos and what generation_config.json adds
   bool add_bos = false, add_eos = false, add_space_prefix = false;
-  bool says_add_bos = false, says_add_eos = false, says_space_prefix = false;  ///< the source names them, for GGUF
-  std::string chat_template;                                                   ///< Jinja, empty if none
+  bool states_add_eos = false, states_space_prefix = false;  ///< the source says so itself: written to GGUF again
+  std::optional<int32_t> model_unk;  ///< what a character becomes that no token spells; without it, nothing
+  bool fuse_unk = false;             ///< neighbouring unknown characters become one token
+  bool byte_fallback = false;        ///< ... or the byte tokens "<0x0A>", if the vocabulary has them
+  std::string chat_template;         ///< Jinja, empty if none
 };
 
 /// Reads tokenizer.json (or tokenizer.model), tokenizer_config.json, generation_config.json and special_tokens_map.json
@@ -45,6 +44,10 @@ TokenizerData read_hf_tokenizer(const std::filesystem::path& folder, int64_t voc
 
 /// Writes tokenizer.json and tokenizer_config.json that the tokenizers library loads and that give equal ids.
 void write_hf_tokenizer(const TokenizerData& data, const std::filesystem::path& folder);
+
+/// Adds to end_of_generation the control tokens whose names say that they end an answer ("<|eot_id|>"): models are
+/// published whose EOS is not what their chat template ends with. (llama.cpp goes by the same names.)
+void add_known_ends(TokenizerData& data);
 
 class Tokenizer {
  public:
