@@ -69,3 +69,26 @@ imatrix_keys = [
 ]
 put("imatrix", "gguf", gguf(imatrix_keys, [("w.in_sum2", [1, 2]), ("w.counts", [2])]))
 put("imatrix", "old", old_imatrix([("w", 2, [1, 2]), ("v", 0, [3])], "wiki"))
+
+llama = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "hidden_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+    "intermediate_size": 128,
+    "vocab_size": 100,
+    "max_position_embeddings": 2048,
+    "rms_norm_eps": 1e-5,
+    "rope_theta": 1e4,
+    "tie_word_embeddings": True,
+    "torch_dtype": "bfloat16",
+}
+scaling = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
+put("config", "llama", json.dumps(llama).encode())
+put("config", "llama3", json.dumps({**llama, "rope_scaling": scaling}).encode())
+put("config", "linear", json.dumps({**llama, "rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 1e6}}).encode())
+put("config", "mistral", json.dumps({**llama, "architectures": ["MistralForCausalLM"], "model_type": "mistral", "sliding_window": 4096}).encode())
+put("config", "qwen2", json.dumps({**llama, "architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2"}).encode())

@@ -16,10 +16,13 @@ class Error : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-/// Throws an Error with a message in fmt's syntax.
+/// `message` as one line of bounded length: control characters (which a hostile file may have put into a name) escaped.
+std::string one_line(std::string message);
+
+/// Throws an Error with a message in fmt's syntax, made one line.
 template <typename... Args>
 [[noreturn]] void fail(fmt::format_string<Args...> format, Args&&... args) {
-  throw Error(fmt::format(format, std::forward<Args>(args)...));
+  throw Error(one_line(fmt::format(format, std::forward<Args>(args)...)));
 }
 
 }  // namespace lowbit

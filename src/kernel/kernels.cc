@@ -28,6 +28,12 @@ bool has_avxvnni() {
   unsigned a = 0, b = 0, c = 0, d = 0;
   return __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a >> 4 & 1) != 0;
 }
+
+/// Clang 14's has no name for this one.
+bool has_f16c() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;
+}
 #endif
 
 /// Weights that one task streams: enough to hide the hand-out, little enough that a late thread costs no more.
@@ -48,7 +54,7 @@ const std::vector<const Kernels*>& all_kernels() {
       return k;
     }();
     __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c") &&
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c() &&
         __builtin_cpu_supports("bmi2")) {
       out.push_back(&avx2);
       if (has_avxvnni()) out.push_back(&avxvnni);
