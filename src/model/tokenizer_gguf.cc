@@ -52,7 +52,7 @@ void tokenizer_to_gguf(const TokenizerData& data, GgufMetadata& out) {
   if (bpe && data.pre.empty())
     fail("tokenizer: llama.cpp has no name for this pre-tokenizer, it would cut the text differently: {}",
          data.pre_tokenizer.dump().substr(0, 300));
-  if (data.states_space_prefix || (!bpe && !data.add_space_prefix))
+  if (data.says_space_prefix || (!bpe && !data.add_space_prefix))
     out.set("tokenizer.ggml.add_space_prefix", data.add_space_prefix);
   out.set("tokenizer.ggml.model", std::string(bpe ? "gpt2" : "llama"));
   out.set("tokenizer.ggml.pre", bpe ? data.pre : std::string("default"));
@@ -73,7 +73,7 @@ void tokenizer_to_gguf(const TokenizerData& data, GgufMetadata& out) {
   set_id("tokenizer.ggml.eos_token_id", data.eos);
   set_id("tokenizer.ggml.unknown_token_id", data.unk);
   set_id("tokenizer.ggml.padding_token_id", data.pad);
-  if (data.states_add_eos || data.add_eos) out.set("tokenizer.ggml.add_eos_token", data.add_eos);
+  if (data.says_add_eos || data.add_eos) out.set("tokenizer.ggml.add_eos_token", data.add_eos);
   if (!data.chat_template.empty()) out.set("tokenizer.chat_template", data.chat_template);
   out.set("tokenizer.ggml.add_bos_token", data.add_bos);
 }
@@ -124,12 +124,12 @@ TokenizerData tokenizer_from_gguf(const GgufMetadata& metadata) {
   data.eos = id("tokenizer.ggml.eos_token_id", unless(2));
   data.unk = id("tokenizer.ggml.unknown_token_id", unless(0));
   data.pad = id("tokenizer.ggml.padding_token_id", std::nullopt);
-  if (spm) data.model_unk = data.unk;
+  if (spm) data.unknown = data.unk;
   data.add_bos = metadata.bool_or("tokenizer.ggml.add_bos_token", spm || facts.add_bos) && data.bos;
   data.add_eos = metadata.bool_or("tokenizer.ggml.add_eos_token", false) && data.eos;
-  data.states_add_eos = metadata.find("tokenizer.ggml.add_eos_token");
+  data.says_add_eos = metadata.find("tokenizer.ggml.add_eos_token");
   data.add_space_prefix = metadata.bool_or("tokenizer.ggml.add_space_prefix", spm);
-  data.states_space_prefix = metadata.find("tokenizer.ggml.add_space_prefix");
+  data.says_space_prefix = metadata.find("tokenizer.ggml.add_space_prefix");
   for (const auto& end :
        {data.eos, id("tokenizer.ggml.eot_token_id", std::nullopt), id("tokenizer.ggml.eom_token_id", std::nullopt)})
     if (end &&

@@ -128,9 +128,9 @@ class Reader {
       if (id >= 0 && static_cast<size_t>(id) < data_.types.size() && data_.types[id] != TokenType::Unused)
         fail("{}: the tokens \"{}\" and \"{}\" both have id {}", where_, data_.tokens[id], token, id);
       put(id, token, byte ? TokenType::Byte : TokenType::Normal);
-      if (!unk.empty() && token == unk) data_.model_unk = static_cast<int32_t>(id);
+      if (!unk.empty() && token == unk) data_.unknown = static_cast<int32_t>(id);
     }
-    if (!unk.empty() && !data_.model_unk) fail("{}: the unk_token \"{}\" is not in the vocabulary", where_, unk);
+    if (!unk.empty() && !data_.unknown) fail("{}: the unk_token \"{}\" is not in the vocabulary", where_, unk);
   }
 
   void read_merges(const Json& model) {
@@ -232,7 +232,7 @@ class Reader {
     }
     add_known_ends(data_);
     if (const Json& prefix = member(config_, "add_prefix_space"); prefix.is_boolean()) {
-      data_.states_space_prefix = true;
+      data_.says_space_prefix = true;
       if (data_.model == TokenizerData::Model::Bpe) data_.add_space_prefix = prefix.get<bool>();
     }
   }
@@ -245,7 +245,7 @@ class Reader {
       for (const Json& processor : list.is_array() ? list : Json::array({top})) {
         const auto type = json_at<std::string>(processor, "type", where_);
         if (type == "ByteLevel") {
-          states_bos = data_.states_add_eos = true;
+          states_bos = data_.says_add_eos = true;
         } else if (type == "TemplateProcessing") {
           read_template(processor, states_bos);
         } else {
@@ -254,9 +254,9 @@ class Reader {
       }
     }
     if (!states_bos) data_.add_bos = json_or<bool>(config_, "add_bos_token", false, config_where_);
-    if (!data_.states_add_eos && member(config_, "add_eos_token").is_boolean()) {
+    if (!data_.says_add_eos && member(config_, "add_eos_token").is_boolean()) {
       data_.add_eos = config_["add_eos_token"].get<bool>();
-      data_.states_add_eos = true;
+      data_.says_add_eos = true;
     }
     if (data_.add_bos && !data_.bos) fail("{}: add_bos_token is true, and there is no bos_token", config_where_);
     if (data_.add_eos && !data_.eos) fail("{}: add_eos_token is true, and there is no eos_token", config_where_);
@@ -282,7 +282,7 @@ class Reader {
         fail("{}: TemplateProcessing puts \"{}\" {} the text, which is not the {} token alone", where_, text,
              after ? "after" : "before", after ? "eos" : "bos");
       adds = true;
-      (after ? data_.states_add_eos : states_bos) = true;
+      (after ? data_.says_add_eos : states_bos) = true;
     }
   }
 

@@ -114,7 +114,7 @@ void Tokenizer::Impl::check() const {
   if (data.types.size() != n) fail("tokenizer: {} tokens and {} token types", n, data.types.size());
   if (!data.scores.empty() && data.scores.size() != n)
     fail("tokenizer: {} tokens and {} scores", n, data.scores.size());
-  for (const auto& id : {data.bos, data.eos, data.unk, data.pad, data.model_unk})
+  for (const auto& id : {data.bos, data.eos, data.unk, data.pad, data.unknown})
     if (id && (*id < 0 || static_cast<size_t>(*id) >= n))
       fail("tokenizer: a special token has id {}, and there are {} tokens", *id, n);
   if (data.model == TokenizerData::Model::SentencePiece && data.merges.empty() && data.scores.empty())
@@ -230,21 +230,21 @@ void Tokenizer::Impl::encode_piece(const std::string& piece, std::vector<int32_t
       return;
     }
   }
-  bool unknown = false;  // whether the last character was one
+  bool in_unknown = false;  // whether the last character was one
   for (size_t at = 0; at < piece.size();) {
     const size_t size = decode_utf8(piece, at).size;
     const int32_t id = id_of(std::string_view(piece).substr(at, size));
-    const bool was_unknown = unknown;
-    unknown = false;
+    const bool was_unknown = in_unknown;
+    in_unknown = false;
     if (id >= 0) {
       out.push_back(id);
     } else if (data.byte_fallback && std::all_of(piece.begin() + at, piece.begin() + at + size, [&](char c) {
                  return byte_ids[static_cast<unsigned char>(c)] >= 0;
                })) {
       for (size_t i = at; i < at + size; ++i) out.push_back(byte_ids[static_cast<unsigned char>(piece[i])]);
-    } else if (data.model_unk) {
-      if (!was_unknown || !data.fuse_unk) out.push_back(*data.model_unk);
-      unknown = true;
+    } else if (data.unknown) {
+      if (!was_unknown || !data.fuse_unk) out.push_back(*data.unknown);
+      in_unknown = true;
     }
     at += size;
   }

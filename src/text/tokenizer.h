@@ -31,11 +31,11 @@ struct TokenizerData {
   std::optional<int32_t> bos, eos, unk, pad;
   std::vector<int32_t> end_of_generation;  ///< ids that end an answer: eos and what generation_config.json adds
   bool add_bos = false, add_eos = false, add_space_prefix = false;
-  bool states_add_eos = false, states_space_prefix = false;  ///< the source says so itself: written to GGUF again
-  std::optional<int32_t> model_unk;  ///< what a character becomes that no token spells; without it, nothing
-  bool fuse_unk = false;             ///< neighbouring unknown characters become one token
-  bool byte_fallback = false;        ///< ... or the byte tokens "<0x0A>", if the vocabulary has them
-  std::string chat_template;         ///< Jinja, empty if none
+  bool says_add_eos = false, says_space_prefix = false;  ///< the source says so itself: written to GGUF again
+  std::optional<int32_t> unknown;  ///< what a character becomes that no token spells; without it, nothing
+  bool fuse_unk = false;           ///< neighbouring unknown characters become one token
+  bool byte_fallback = false;      ///< ... or the byte tokens "<0x0A>", if the vocabulary has them
+  std::string chat_template;       ///< Jinja, empty if none
 };
 
 /// Reads tokenizer.json (or tokenizer.model), tokenizer_config.json, generation_config.json and special_tokens_map.json

@@ -5,10 +5,12 @@
 #include "base/file.h"
 #include "text/pre_names.h"
 #include "text/tokenizer.h"
-#include "text/unicode.h"
+#include "text/utf8.h"
 
 namespace lowbit {
 namespace {
+
+constexpr const char* kSpaceMark = "\u2581";
 
 bool flag(const std::vector<bool>& flags, size_t id) { return id < flags.size() && flags[id]; }
 
@@ -28,11 +30,12 @@ std::vector<std::string> merges_from_scores(const TokenizerData& d) {
     if (d.types[i] != TokenType::Normal) continue;
     const std::string_view token = d.tokens[i];
     for (size_t at = 0; at < token.size();) {
-      next_char(token, at);
+      at += decode_utf8(token, at).size;
       if (at >= token.size()) break;
       const auto left = ids.find(token.substr(0, at)), right = ids.find(token.substr(at));
       if (left == ids.end() || right == ids.end()) continue;
-      pairs.push_back({d.scores[i], left->second, right->second, std::string(token.substr(0, at)) + " " + std::string(token.substr(at))});
+      pairs.push_back({d.scores[i], left->second, right->second,
+                       std::string(token.substr(0, at)) + " " + std::string(token.substr(at))});
     }
   }
   std::stable_sort(pairs.begin(), pairs.end(), [](const Pair& a, const Pair& b) {
@@ -83,11 +86,16 @@ Json replace(const char* what, const char* with) {
   return {{"type", "Replace"}, {"pattern", {{"String", what}}}, {"content", with}};
 }
 
+/// SentencePiece as a GGUF or a tokenizer.model has it: scores, and its own rule for spaces.
+bool plain_sentencepiece(const TokenizerData& d) {
+  return d.model == TokenizerData::Model::SentencePiece && d.merges.empty();
+}
+
 Json normalizer(const TokenizerData& d) {
-  if (d.from_tokenizer_json || d.model == TokenizerData::Model::Bpe) return d.normalizer;
+  if (!plain_sentencepiece(d)) return d.normalizer;
   Json steps = Json::array();
   if (d.add_space_prefix) steps.push_back({{"type", "Prepend"}, {"prepend", kSpaceMark}});
-  steps.push_back(replace(" ", kSpaceMark.data()));
+  steps.push_back(replace(" ", kSpaceMark));
   return {{"type", "Sequence"}, {"normalizers", steps}};
 }
 
@@ -95,7 +103,7 @@ Json decoder(const TokenizerData& d) {
   if (d.model == TokenizerData::Model::Bpe) {
     return {{"type", "ByteLevel"}, {"add_prefix_space", true}, {"trim_offsets", true}, {"use_regex", true}};
   }
-  Json steps = Json::array({replace(kSpaceMark.data(), " "), {{"type", "ByteFallback"}}, {{"type", "Fuse"}}});
+  Json steps = Json::array({replace(kSpaceMark, " "), {{"type", "ByteFallback"}}, {{"type", "Fuse"}}});
   steps.push_back({{"type", "Strip"}, {"content", " "}, {"start", 1}, {"stop", 0}});
   return {{"type", "Sequence"}, {"decoders", steps}};
 }
@@ -130,7 +138,7 @@ Json config(const TokenizerData& d) {
   name("unk_token", d.unk);
   name("pad_token", d.pad);
   if (d.says_space_prefix) out["add_prefix_space"] = d.add_space_prefix;
-  if (d.says_add_bos) out["add_bos_token"] = d.add_bos;
+  out["add_bos_token"] = d.add_bos;
   if (d.says_add_eos) out["add_eos_token"] = d.add_eos;
   out["clean_up_tokenization_spaces"] = false;
   if (!d.chat_template.empty()) out["chat_template"] = d.chat_template;
@@ -140,13 +148,13 @@ Json config(const TokenizerData& d) {
 }  // namespace
 
 void write_hf_tokenizer(const TokenizerData& d, const std::filesystem::path& folder) {
-  const bool described = d.from_tokenizer_json || d.model == TokenizerData::Model::SentencePiece;
+  const bool by_name = d.model == TokenizerData::Model::Bpe && d.pre_tokenizer.is_null() && !d.pre.empty();
   const Json json = {{"version", "1.0"},
                      {"truncation", nullptr},
                      {"padding", nullptr},
                      {"added_tokens", added_tokens(d)},
                      {"normalizer", normalizer(d)},
-                     {"pre_tokenizer", described ? d.pre_tokenizer : pre_tokenizer_named(d.pre)},
+                     {"pre_tokenizer", by_name ? pre_tokenizer_of_name(d.pre) : d.pre_tokenizer},
                      {"post_processor", post_processor(d)},
                      {"decoder", decoder(d)},
                      {"model", model(d)}};
