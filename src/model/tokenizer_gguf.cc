@@ -52,10 +52,11 @@ void tokenizer_to_gguf(const TokenizerData& data, GgufMetadata& out) {
   if (bpe && data.pre.empty())
     fail("tokenizer: llama.cpp has no name for this pre-tokenizer, it would cut the text differently: {}",
          data.pre_tokenizer.dump().substr(0, 300));
-  if (data.says_space_prefix || (!bpe && !data.add_space_prefix))
+  const bool has_merges = bpe || data.pre == "gemma4";
+  if (data.says_space_prefix || (!has_merges && !data.add_space_prefix))
     out.set("tokenizer.ggml.add_space_prefix", data.add_space_prefix);
-  out.set("tokenizer.ggml.model", std::string(bpe ? "gpt2" : "llama"));
-  out.set("tokenizer.ggml.pre", bpe ? data.pre : std::string("default"));
+  out.set("tokenizer.ggml.model", std::string(bpe ? "gpt2" : has_merges ? "gemma4" : "llama"));
+  out.set("tokenizer.ggml.pre", has_merges ? data.pre : std::string("default"));
   std::vector<std::string> tokens = data.tokens;
   std::vector<int32_t> types;
   for (size_t i = 0; i < tokens.size(); ++i) {
@@ -63,9 +64,9 @@ void tokenizer_to_gguf(const TokenizerData& data, GgufMetadata& out) {
     if (data.types[i] == TokenType::UserDefined) tokens[i] = plain_spaces(tokens[i]);
   }
   out.set("tokenizer.ggml.tokens", array(std::move(tokens)));
-  if (!bpe) out.set("tokenizer.ggml.scores", array(data.scores.empty() ? scores_of_merges(data) : data.scores));
+  if (!has_merges) out.set("tokenizer.ggml.scores", array(data.scores.empty() ? scores_of_merges(data) : data.scores));
   out.set("tokenizer.ggml.token_type", array(std::move(types)));
-  if (bpe) out.set("tokenizer.ggml.merges", array(data.merges));
+  if (has_merges) out.set("tokenizer.ggml.merges", array(data.merges));
   const auto set_id = [&](const char* key, const std::optional<int32_t>& id) {
     if (id) out.set(key, static_cast<uint32_t>(*id));
   };
@@ -81,9 +82,12 @@ void tokenizer_to_gguf(const TokenizerData& data, GgufMetadata& out) {
 TokenizerData tokenizer_from_gguf(const GgufMetadata& metadata) {
   TokenizerData data;
   const std::string model = metadata.string_at("tokenizer.ggml.model");
-  if (model != "gpt2" && model != "llama")
-    fail("{}: tokenizer.ggml.model is \"{}\"; lowbit reads \"gpt2\" (BPE) and \"llama\" (SentencePiece BPE)",
-         metadata.where, model);
+  // "gemma4" is SentencePiece BPE as tokenizer.json has it: with merges in place of scores.
+  const bool has_merges = model == "gpt2" || model == "gemma4";
+  if (!has_merges && model != "llama")
+    fail(
+        "{}: tokenizer.ggml.model is \"{}\"; lowbit reads \"gpt2\" (BPE), \"llama\" and \"gemma4\" (SentencePiece BPE)",
+        metadata.where, model);
   data.model = model == "gpt2" ? Model::Bpe : Model::SentencePiece;
   data.tokens = metadata.strings_at("tokenizer.ggml.tokens");
   const size_t n = data.tokens.size();
@@ -101,7 +105,10 @@ TokenizerData tokenizer_from_gguf(const GgufMetadata& metadata) {
     data.pre = metadata.string_or("tokenizer.ggml.pre", "default");
     facts = pre_tokenizer_facts(data.pre);
     data.ignore_merges = facts.ignore_merges;
-    data.merges = metadata.strings_at("tokenizer.ggml.merges");
+  } else if (has_merges) {
+    data.pre = model;
+    data.normalizer = {{"type", "Replace"}, {"pattern", {{"String", " "}}}, {"content", "\u2581"}};
+    data.byte_fallback = true;
   } else {
     const auto scores = metadata.floats("tokenizer.ggml.scores");
     if (!scores) fail("{}: tokenizer.ggml.scores is missing", metadata.where);
@@ -110,6 +117,7 @@ TokenizerData tokenizer_from_gguf(const GgufMetadata& metadata) {
     data.scores = *scores;
     data.byte_fallback = true;
   }
+  if (has_merges) data.merges = metadata.strings_at("tokenizer.ggml.merges");
   for (auto* flags : {&data.lstrip, &data.rstrip, &data.single_word, &data.normalized}) flags->assign(n, false);
   const auto id = [&](const char* key, std::optional<int32_t> otherwise) -> std::optional<int32_t> {
     if (!metadata.find(key)) return otherwise && static_cast<size_t>(*otherwise) < n ? otherwise : std::nullopt;
@@ -118,14 +126,15 @@ TokenizerData tokenizer_from_gguf(const GgufMetadata& metadata) {
     if (value < 0 || static_cast<size_t>(value) >= n) return std::nullopt;
     return static_cast<int32_t>(value);
   };
-  const bool spm = data.model == Model::SentencePiece;
+  const bool spm = model == "llama";
   const auto unless = [&](int32_t value) { return spm ? std::optional<int32_t>(value) : std::nullopt; };
   data.bos = id("tokenizer.ggml.bos_token_id", unless(1));
   data.eos = id("tokenizer.ggml.eos_token_id", unless(2));
   data.unk = id("tokenizer.ggml.unknown_token_id", unless(0));
   data.pad = id("tokenizer.ggml.padding_token_id", std::nullopt);
-  if (spm) data.unknown = data.unk;
-  data.add_bos = metadata.bool_or("tokenizer.ggml.add_bos_token", spm || facts.add_bos) && data.bos;
+  if (data.model == Model::SentencePiece) data.unknown = data.unk;
+  data.add_bos =
+      metadata.bool_or("tokenizer.ggml.add_bos_token", !has_merges || model == "gemma4" || facts.add_bos) && data.bos;
   data.add_eos = metadata.bool_or("tokenizer.ggml.add_eos_token", false) && data.eos;
   data.says_add_eos = metadata.find("tokenizer.ggml.add_eos_token");
   data.add_space_prefix = metadata.bool_or("tokenizer.ggml.add_space_prefix", spm);
