@@ -14,7 +14,7 @@ struct Options {
 };
 
 void tokenize(const Common& common, const Options& options) {
-  const Tokenizer tokenizer(read_tokenizer(open_model(options.model)));
+  const Tokenizer tokenizer(read_tokenizer(std::filesystem::path(options.model)));
   const std::string text = options.text.empty() ? options.prompt : read_text_file(options.text);
   const std::vector<int32_t> ids = tokenizer.encode(text, !options.no_special, !options.no_special);
   if (common.json) return print_json({{"ids", ids}});

@@ -29,5 +29,7 @@ struct ModelSource {
 ModelSource open_model(const std::filesystem::path& path);
 /// The tokenizer of a model.
 TokenizerData read_tokenizer(const ModelSource& source);
+/// The tokenizer alone: the model may have no weights, or an architecture that lowbit does not run.
+TokenizerData read_tokenizer(const std::filesystem::path& path);
 
 }  // namespace lowbit
