@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "cli/command.h"
 #include "model/generate.h"
+#include "text/chat_template.h"
 
 namespace lowbit {
 namespace {
@@ -35,7 +36,10 @@ std::string prompt_text(const Options& options) {
 std::vector<int32_t> prompt_ids(const Options& options, const Tokenizer& tokenizer) {
   const std::string text = prompt_text(options);
   if (!options.chat) return tokenizer.encode(text, true, true);
-  fail("chat");
+  std::vector<ChatMessage> messages;
+  if (!options.system.empty()) messages.push_back({"system", options.system});
+  messages.push_back({"user", text});
+  return encode_chat(tokenizer, messages);
 }
 
 /// Room for the prompt and the answer, within what the model was trained for.
