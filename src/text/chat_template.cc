@@ -5,7 +5,8 @@
 
 namespace lowbit {
 
-std::string render_chat(const TokenizerData& tokenizer, std::span<const ChatMessage> messages, bool add_generation_prompt) {
+std::string render_chat(const TokenizerData& tokenizer, std::span<const ChatMessage> messages,
+                        bool add_generation_prompt) {
   if (tokenizer.chat_template.empty()) {
     fail("chat template: the model has none; it is no chat model, or its tokenizer_config.json is incomplete");
   }

@@ -111,7 +111,8 @@ int64_t length(const Json& v, int line) {
 }
 
 Json attribute_of(const Json& item, const Json& name) {
-  return item.is_object() && name.is_string() && item.contains(name.get<std::string>()) ? item[name.get<std::string>()] : undefined();
+  return item.is_object() && name.is_string() && item.contains(name.get<std::string>()) ? item[name.get<std::string>()]
+                                                                                        : undefined();
 }
 
 /// selectattr and rejectattr: items whose attribute passes a test (or is true).
@@ -183,7 +184,8 @@ Json string_method(const std::string& s, const std::string& name, const Argument
     for (size_t at = 0; !sub.empty() && (at = s.find(sub, at)) != std::string::npos; at += sub.size()) ++n;
     return n;
   }
-  if (name == "isdigit") return !s.empty() && std::all_of(s.begin(), s.end(), [](char c) { return c >= '0' && c <= '9'; });
+  if (name == "isdigit")
+    return !s.empty() && std::all_of(s.begin(), s.end(), [](char c) { return c >= '0' && c <= '9'; });
   fail("chat template, line {}: strings have no method {} here", line, name);
 }
 

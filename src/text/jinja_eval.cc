@@ -1,6 +1,7 @@
 #include "text/jinja_eval.h"
 
 #include <cmath>
+#include <ctime>
 #include <map>
 
 #include "base/error.h"
@@ -8,7 +9,7 @@
 namespace lowbit::jinja {
 namespace {
 
-constexpr int64_t kMostSteps = 5'000'000, kMostItems = 1'000'000;
+constexpr int64_t kMostSteps = 500'000, kMostItems = 100'000;
 constexpr size_t kMostOutput = size_t{64} << 20;
 constexpr int kMostDepth = 200;
 
@@ -19,6 +20,8 @@ class Evaluator {
   explicit Evaluator(const Json& variables) {
     scopes_.emplace_back();
     for (const auto& [name, value] : variables.items()) scopes_[0][name] = value;
+    // Templates ask whether these functions are there before they call them.
+    for (const char* function : {"strftime_now", "raise_exception"}) scopes_[0][function] = function;
   }
 
   std::string run(const Body& body) {
@@ -39,19 +42,32 @@ class Evaluator {
 
   Flow execute(const Node& node) {
     switch (node.kind) {
-      case Node::Kind::Text: print(node.text, node.line); return Flow::Next;
-      case Node::Kind::Output: print(to_text(evaluate(*node.values[0])), node.line); return Flow::Next;
+      case Node::Kind::Text:
+        print(node.text, node.line);
+        return Flow::Next;
+      case Node::Kind::Output:
+        print(to_text(evaluate(*node.values[0])), node.line);
+        return Flow::Next;
       case Node::Kind::If:
         for (size_t i = 0; i < node.values.size(); ++i) {
           if (truth(evaluate(*node.values[i]))) return execute(node.bodies[i]);
         }
         return node.bodies.size() > node.values.size() ? execute(node.bodies.back()) : Flow::Next;
-      case Node::Kind::For: loop(node); return Flow::Next;
-      case Node::Kind::Set: set(node); return Flow::Next;
-      case Node::Kind::Macro: macros_[node.text] = &node; return Flow::Next;
-      case Node::Kind::Break: return Flow::Break;
-      case Node::Kind::Continue: return Flow::Continue;
-      case Node::Kind::Block: return execute(node.bodies[0]);
+      case Node::Kind::For:
+        loop(node);
+        return Flow::Next;
+      case Node::Kind::Set:
+        set(node);
+        return Flow::Next;
+      case Node::Kind::Macro:
+        macros_[node.text] = &node;
+        return Flow::Next;
+      case Node::Kind::Break:
+        return Flow::Break;
+      case Node::Kind::Continue:
+        return Flow::Continue;
+      case Node::Kind::Block:
+        return execute(node.bodies[0]);
     }
     return Flow::Next;
   }
@@ -75,8 +91,13 @@ class Evaluator {
       step(node.line);
       const Scope scope(*this);
       bind(node, items[i]);
-      scopes_.back()["loop"] = {{"index", i + 1}, {"index0", i}, {"revindex", n - i}, {"revindex0", n - i - 1},
-                                {"first", i == 0}, {"last", i + 1 == n}, {"length", n},
+      scopes_.back()["loop"] = {{"index", i + 1},
+                                {"index0", i},
+                                {"revindex", n - i},
+                                {"revindex0", n - i - 1},
+                                {"first", i == 0},
+                                {"last", i + 1 == n},
+                                {"length", n},
                                 {"previtem", i > 0 ? items[i - 1] : Json(nullptr)},
                                 {"nextitem", i + 1 < n ? items[i + 1] : Json(nullptr)}};
       if (i == 0) scopes_.back()["loop"].erase("previtem");
@@ -91,7 +112,8 @@ class Evaluator {
       return;
     }
     if (!item.is_array() || item.size() != node.names.size()) {
-      fail("chat template, line {}: cannot take {} apart into {} names", node.line, to_text(item).substr(0, 40), node.names.size());
+      fail("chat template, line {}: cannot take {} apart into {} names", node.line, to_text(item).substr(0, 40),
+           node.names.size());
     }
     for (size_t i = 0; i < node.names.size(); ++i) scopes_.back()[node.names[i]] = item[i];
   }
@@ -109,7 +131,8 @@ class Evaluator {
     }
     if (!node.text.empty()) {  // an attribute of a namespace: changed where the namespace lives
       Json* object = find(node.text);
-      if (object == nullptr || !object->is_object()) fail("chat template, line {}: {} is no namespace", node.line, node.text);
+      if (object == nullptr || !object->is_object())
+        fail("chat template, line {}: {} is no namespace", node.line, node.text);
       (*object)[node.names[0]] = value;
       return;
     }
@@ -127,19 +150,28 @@ class Evaluator {
 
   Json compute(const Expr& e) {
     switch (e.kind) {
-      case Expr::Kind::Literal: return e.literal;
+      case Expr::Kind::Literal:
+        return e.literal;
       case Expr::Kind::Variable: {
         const Json* found = find(e.text);
         return found != nullptr ? *found : undefined();
       }
-      case Expr::Kind::Attribute: return member(evaluate(*e.parts[0]), e.text, e.line);
-      case Expr::Kind::Subscript: return subscript(evaluate(*e.parts[0]), evaluate(*e.parts[1]), e.line);
-      case Expr::Kind::Slice: return slice(e);
-      case Expr::Kind::Call: return call(e);
-      case Expr::Kind::Filter: return apply_filter(e.text, evaluate(*e.parts[0]), arguments_of(e), e.line);
-      case Expr::Kind::Test: return apply_test(e.text, evaluate(*e.parts[0]), arguments_of(e), e.line);
-      case Expr::Kind::Unary: return unary(e);
-      case Expr::Kind::Binary: return binary(e);
+      case Expr::Kind::Attribute:
+        return member(evaluate(*e.parts[0]), e.text, e.line);
+      case Expr::Kind::Subscript:
+        return subscript(evaluate(*e.parts[0]), evaluate(*e.parts[1]), e.line);
+      case Expr::Kind::Slice:
+        return slice(e);
+      case Expr::Kind::Call:
+        return call(e);
+      case Expr::Kind::Filter:
+        return apply_filter(e.text, evaluate(*e.parts[0]), arguments_of(e), e.line);
+      case Expr::Kind::Test:
+        return apply_test(e.text, evaluate(*e.parts[0]), arguments_of(e), e.line);
+      case Expr::Kind::Unary:
+        return unary(e);
+      case Expr::Kind::Binary:
+        return binary(e);
       case Expr::Kind::Conditional:
         if (truth(evaluate(*e.parts[1]))) return evaluate(*e.parts[0]);
         return e.parts[2] != nullptr ? evaluate(*e.parts[2]) : undefined();
@@ -184,15 +216,20 @@ class Evaluator {
 
   Json slice(const Expr& e) {
     const Json object = evaluate(*e.parts[0]);
-    if (!object.is_array() && !object.is_string()) fail("chat template, line {}: only lists and strings have slices", e.line);
-    const auto n = static_cast<int64_t>(object.is_string() ? object.get_ref<const std::string&>().size() : object.size());
+    if (!object.is_array() && !object.is_string())
+      fail("chat template, line {}: only lists and strings have slices", e.line);
+    const auto n =
+        static_cast<int64_t>(object.is_string() ? object.get_ref<const std::string&>().size() : object.size());
     const auto bound = [&](size_t part, int64_t otherwise) {
       const Json v = e.parts[part] != nullptr ? evaluate(*e.parts[part]) : Json(nullptr);
       return v.is_number_integer() ? v.get<int64_t>() : otherwise;
     };
     const int64_t stride = bound(3, 1);
-    if (stride == 0 || stride < -kMostItems || stride > kMostItems) fail("chat template, line {}: a slice has the step {}", e.line, stride);
-    const auto clamped = [&](int64_t i) { return std::clamp<int64_t>(i < 0 ? i + n : i, stride > 0 ? 0 : -1, stride > 0 ? n : n - 1); };
+    if (stride == 0 || stride < -kMostItems || stride > kMostItems)
+      fail("chat template, line {}: a slice has the step {}", e.line, stride);
+    const auto clamped = [&](int64_t i) {
+      return std::clamp<int64_t>(i < 0 ? i + n : i, stride > 0 ? 0 : -1, stride > 0 ? n : n - 1);
+    };
     const int64_t begin = e.parts[1] != nullptr ? clamped(bound(1, 0)) : stride > 0 ? 0 : n - 1;
     const int64_t end = e.parts[2] != nullptr ? clamped(bound(2, n)) : stride > 0 ? n : -1;
     Json list = Json::array();
@@ -226,18 +263,30 @@ class Evaluator {
       return call_method(evaluate(*callee.parts[0]), callee.text, arguments, e.line);
     }
     if (callee.kind != Expr::Kind::Variable) fail("chat template, line {}: this cannot be called", e.line);
-    if (const auto macro = macros_.find(callee.text); macro != macros_.end()) return call_macro(*macro->second, arguments);
+    if (const auto macro = macros_.find(callee.text); macro != macros_.end())
+      return call_macro(*macro->second, arguments);
     if (callee.text == "raise_exception") {
-      fail("chat template, line {}: {}", e.line, to_text(arguments.get(0, "message", "the conversation is not acceptable")));
+      fail("chat template, line {}: {}", e.line,
+           to_text(arguments.get(0, "message", "the conversation is not acceptable")));
     }
     if (callee.text == "namespace" || callee.text == "dict") return arguments.named;
     if (callee.text == "range") return range(arguments, e.line);
+    if (callee.text == "strftime_now") return today(to_text(arguments.get(0, "format", "%Y-%m-%d")));
     fail("chat template, line {}: the function {} is not supported", e.line, callee.text);
+  }
+
+  static Json today(const std::string& format) {
+    const std::time_t now = std::time(nullptr);
+    std::tm local{};
+    localtime_r(&now, &local);
+    char text[256];
+    return std::string(text, std::strftime(text, sizeof text, format.c_str(), &local));
   }
 
   static Json range(const Arguments& a, int line) {
     const auto at = [&](size_t i, int64_t otherwise) {
-      return i < a.positional.size() && a.positional[i].is_number_integer() ? a.positional[i].get<int64_t>() : otherwise;
+      return i < a.positional.size() && a.positional[i].is_number_integer() ? a.positional[i].get<int64_t>()
+                                                                            : otherwise;
     };
     const bool one = a.positional.size() == 1;
     const int64_t begin = one ? 0 : at(0, 0), end = one ? at(0, 0) : at(1, 0), stride = at(2, 1);
@@ -303,9 +352,12 @@ class Evaluator {
   static Json arithmetic(const std::string& op, const Json& left, const Json& right, int line) {
     const auto number = [](const Json& v) { return v.is_number() || v.is_boolean(); };
     if (!number(left) || !number(right)) {
-      fail("chat template, line {}: {} does not go with \"{}\" and \"{}\"", line, op, to_text(left).substr(0, 40), to_text(right).substr(0, 40));
+      fail("chat template, line {}: {} does not go with \"{}\" and \"{}\"", line, op, to_text(left).substr(0, 40),
+           to_text(right).substr(0, 40));
     }
-    const auto real = [](const Json& v) { return v.is_boolean() ? static_cast<double>(v.get<bool>()) : v.get<double>(); };
+    const auto real = [](const Json& v) {
+      return v.is_boolean() ? static_cast<double>(v.get<bool>()) : v.get<double>();
+    };
     const double x = real(left), y = real(right);
     if (op == "<") return x < y;
     if (op == ">") return x > y;
@@ -313,19 +365,26 @@ class Evaluator {
     if (op == ">=") return x >= y;
     if ((op == "/" || op == "//" || op == "%") && y == 0) fail("chat template, line {}: division by zero", line);
     double result = 0;
-    if (op == "+") result = x + y;
-    else if (op == "-") result = x - y;
-    else if (op == "*") result = x * y;
-    else if (op == "/") return x / y;
-    else if (op == "//") result = std::floor(x / y);
-    else if (op == "%") result = x - std::floor(x / y) * y;
+    if (op == "+")
+      result = x + y;
+    else if (op == "-")
+      result = x - y;
+    else if (op == "*")
+      result = x * y;
+    else if (op == "/")
+      return x / y;
+    else if (op == "//")
+      result = std::floor(x / y);
+    else if (op == "%")
+      result = x - std::floor(x / y) * y;
     const bool whole = !left.is_number_float() && !right.is_number_float() && std::fabs(result) < 9e15;
     return whole ? Json(static_cast<int64_t>(result)) : Json(result);
   }
 
   static bool contains(const Json& container, const Json& item, int line) {
     if (container.is_string()) {
-      return item.is_string() && container.get_ref<const std::string&>().find(item.get_ref<const std::string&>()) != std::string::npos;
+      return item.is_string() &&
+             container.get_ref<const std::string&>().find(item.get_ref<const std::string&>()) != std::string::npos;
     }
     if (container.is_object()) return item.is_string() && container.contains(item.get<std::string>());
     if (container.is_array()) {

@@ -7,9 +7,9 @@
 
 namespace lowbit::jinja {
 
-/// Prints the template with these variables. What a template may do is compute text: it has no files, no clock, no
-/// attributes but those of the values given. Throws Error naming the line, also for what is not supported, for
-/// raise_exception(...), and for a template that runs too long or prints too much.
+/// Prints the template with these variables. What a template may do is compute text: it has no files and no
+/// attributes but those of the values given (and today's date, for strftime_now). Throws Error naming the line, also
+/// for what is not supported, for raise_exception(...), and for a template that runs too long or prints too much.
 std::string render(const Body& body, const Json& variables);
 
 /// Undefined, as Jinja knows it: false, prints nothing, has no attributes.

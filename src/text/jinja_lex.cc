@@ -8,7 +8,9 @@
 namespace lowbit::jinja {
 namespace {
 
-bool is_name(char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_' || static_cast<unsigned char>(c) >= 0x80; }
+bool is_name(char c) {
+  return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_' || static_cast<unsigned char>(c) >= 0x80;
+}
 bool is_space(char c) { return std::isspace(static_cast<unsigned char>(c)) != 0; }
 
 class Lexer {
@@ -50,8 +52,10 @@ class Lexer {
     if (trim_next_) {
       while (!text.empty() && is_space(text.front())) text.remove_prefix(1);
     } else if (drop_newline_) {
-      if (text.starts_with("\r\n")) text.remove_prefix(2);
-      else if (text.starts_with('\n')) text.remove_prefix(1);
+      if (text.starts_with("\r\n"))
+        text.remove_prefix(2);
+      else if (text.starts_with('\n'))
+        text.remove_prefix(1);
     }
     const char sign = end + 2 < source_.size() ? source_[end + 2] : '\0';
     if (end < source_.size() && sign == '-') {
@@ -59,7 +63,8 @@ class Lexer {
     } else if (end < source_.size() && source_[end + 1] != '{' && sign != '+') {
       size_t keep = text.size();
       while (keep > 0 && (text[keep - 1] == ' ' || text[keep - 1] == '\t')) --keep;
-      const bool starts_line = keep > 0 ? text[keep - 1] == '\n' : end - text.size() == 0 || source_[end - text.size() - 1] == '\n';
+      const bool starts_line =
+          keep > 0 ? text[keep - 1] == '\n' : end - text.size() == 0 || source_[end - text.size() - 1] == '\n';
       if (starts_line) text = text.substr(0, keep);
     }
     if (!text.empty()) tokens_.push_back({Token::Kind::Text, std::string(text), line_});
@@ -70,7 +75,8 @@ class Lexer {
   void skip_comment() {
     const size_t end = source_.find("#}", at_);
     if (end == std::string_view::npos) fail("chat template, line {}: a comment is not closed", line_);
-    line_ += static_cast<int>(std::count(source_.begin() + static_cast<std::ptrdiff_t>(at_), source_.begin() + static_cast<std::ptrdiff_t>(end), '\n'));
+    line_ += static_cast<int>(std::count(source_.begin() + static_cast<std::ptrdiff_t>(at_),
+                                         source_.begin() + static_cast<std::ptrdiff_t>(end), '\n'));
     trim_next_ = end > at_ && source_[end - 1] == '-';
     drop_newline_ = true;
     at_ = end + 2;
@@ -86,7 +92,8 @@ class Lexer {
       while (at_ < source_.size() && is_space(source_[at_])) line_ += source_[at_++] == '\n' ? 1 : 0;
       if (at_ >= source_.size()) fail("chat template, line {}: a tag is not closed", line);
       const std::string_view rest = source_.substr(at_);
-      if (depth == 0 && (rest.starts_with(close) || ((rest[0] == '-' || rest[0] == '+') && rest.substr(1).starts_with(close)))) {
+      if (depth == 0 &&
+          (rest.starts_with(close) || ((rest[0] == '-' || rest[0] == '+') && rest.substr(1).starts_with(close)))) {
         trim_next_ = rest[0] == '-';
         drop_newline_ = block && rest[0] != '+';
         at_ += rest.starts_with(close) ? 2 : 3;
@@ -102,8 +109,10 @@ class Lexer {
     size_t n = 1;
     if (c == '"' || c == '\'') return lex_string(c);
     if (std::isdigit(static_cast<unsigned char>(c)) != 0) {
-      while (n < rest.size() && (std::isdigit(static_cast<unsigned char>(rest[n])) != 0 ||
-                                 (rest[n] == '.' && n + 1 < rest.size() && std::isdigit(static_cast<unsigned char>(rest[n + 1])) != 0))) ++n;
+      while (n < rest.size() &&
+             (std::isdigit(static_cast<unsigned char>(rest[n])) != 0 ||
+              (rest[n] == '.' && n + 1 < rest.size() && std::isdigit(static_cast<unsigned char>(rest[n + 1])) != 0)))
+        ++n;
       tokens_.push_back({Token::Kind::Number, std::string(rest.substr(0, n)), line_});
     } else if (is_name(c)) {
       while (n < rest.size() && is_name(rest[n])) ++n;

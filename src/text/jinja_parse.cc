@@ -44,7 +44,8 @@ class Parser {
     return take().text;
   }
   [[noreturn]] void wrong(std::string_view what) const {
-    fail("chat template, line {}: {} {}", peek().line, peek().text.empty() ? "the end of a tag" : "\"" + peek().text.substr(0, 40) + "\"", what);
+    fail("chat template, line {}: {} {}", peek().line,
+         peek().text.empty() ? "the end of a tag" : "\"" + peek().text.substr(0, 40) + "\"", what);
   }
 
   struct Depth {
@@ -293,9 +294,12 @@ class Parser {
   ExprPtr parse_sum() {
     ExprPtr left = parse_concat();
     for (;;) {
-      if (accept("+")) left = binary("+", std::move(left), parse_concat());
-      else if (accept("-")) left = binary("-", std::move(left), parse_concat());
-      else return left;
+      if (accept("+"))
+        left = binary("+", std::move(left), parse_concat());
+      else if (accept("-"))
+        left = binary("-", std::move(left), parse_concat());
+      else
+        return left;
     }
   }
   ExprPtr parse_concat() {
@@ -334,17 +338,22 @@ class Parser {
         e->literal = t.text;
         while (peek().kind == Kind::String) e->literal = e->literal.get<std::string>() + take().text;
         return e;
-      case Kind::Number: return number(t, std::move(e));
+      case Kind::Number:
+        return number(t, std::move(e));
       case Kind::Name:
-        if (t.text == "true" || t.text == "True") e->literal = true;
-        else if (t.text == "false" || t.text == "False") e->literal = false;
-        else if (t.text == "none" || t.text == "None") e->literal = nullptr;
+        if (t.text == "true" || t.text == "True")
+          e->literal = true;
+        else if (t.text == "false" || t.text == "False")
+          e->literal = false;
+        else if (t.text == "none" || t.text == "None")
+          e->literal = nullptr;
         else {
           e->kind = Expr::Kind::Variable;
           e->text = t.text;
         }
         return e;
-      default: break;
+      default:
+        break;
     }
     if (t.kind == Kind::Operator && t.text == "(") {
       e = parse_tuple();

@@ -20,12 +20,27 @@ struct Argument {
 
 /// `text` is the operator, or the name of the variable, attribute, filter or test.
 struct Expr {
-  enum class Kind { Literal, Variable, Attribute, Subscript, Slice, Call, Filter, Test, Unary, Binary, Conditional, List, Dict };
+  enum class Kind {
+    Literal,
+    Variable,
+    Attribute,
+    Subscript,
+    Slice,
+    Call,
+    Filter,
+    Test,
+    Unary,
+    Binary,
+    Conditional,
+    List,
+    Dict
+  };
   Kind kind = Kind::Literal;
   int line = 0;
   Json literal;
   std::string text;
-  std::vector<ExprPtr> parts;  ///< operands; of Slice: object, begin, end, step (null where absent); of Dict: key, value ...
+  std::vector<ExprPtr>
+      parts;  ///< operands; of Slice: object, begin, end, step (null where absent); of Dict: key, value ...
   std::vector<Argument> arguments;
 };
 
