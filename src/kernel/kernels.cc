@@ -10,6 +10,7 @@
 #include <string>
 
 #include "base/error.h"
+#include "kernel/block_scales.h"
 
 namespace lowbit {
 namespace {
@@ -90,7 +91,7 @@ const Kernels& kernels() {
 void Activations::Free::operator()(std::byte* p) const { std::free(p); }
 
 void prepare(const Kernels& k, const PackedMatrix& w, const float* x, int64_t tokens, Activations& out,
-             ThreadPool& pool) {
+             ThreadPool& pool, int scale_cols) {
   const int64_t cols = w.cols();
   const int64_t tiles = (cols + kTileCols - 1) / kTileCols;
   out.floats = traits(w.view().family).is_float;
@@ -114,8 +115,13 @@ void prepare(const Kernels& k, const PackedMatrix& w, const float* x, int64_t to
       if (floats) {
         float* to = reinterpret_cast<float*>(data) + first * cols + i;
         for (int64_t c = 0; c < cols; ++c) to[c * width] = row[c];
+        continue;
+      }
+      auto* to = reinterpret_cast<ActivationTile*>(data) + first * tiles + i;
+      if (scale_cols == kTileCols) {
+        k.quantize_row(row, cols, to, width);
       } else {
-        k.quantize_row(row, cols, reinterpret_cast<ActivationTile*>(data) + first * tiles + i, width);
+        quantize_row_in_blocks(row, cols, scale_cols, to, width);
       }
     }
   };

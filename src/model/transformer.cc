@@ -28,25 +28,28 @@ struct Token {
 /// The inputs of one or several products, in each form that their matrices multiply, made once.
 class Inputs {
  public:
+  explicit Inputs(ActivationScales scales) : scales_(scales) {}
   void set(const float* x, int64_t tokens) {
     x_ = x;
     tokens_ = tokens;
-    ready_[0] = ready_[1] = false;
+    std::fill_n(ready_, 3, false);
   }
   const Activations& of(const PackedMatrix& w, const Kernels& kernels, ThreadPool& pool) {
-    const int form = traits(w.view().family).is_float ? 0 : 1;
-    if (!ready_[form]) prepare(kernels, w, x_, tokens_, forms_[form], pool);
+    const bool blocks = scales_ == ActivationScales::LlamaCpp && w.source().block > kTileCols;
+    const int form = traits(w.view().family).is_float ? 0 : blocks ? 2 : 1;
+    if (!ready_[form]) {
+      prepare(kernels, w, x_, tokens_, forms_[form], pool, blocks ? w.source().block : kTileCols);
+    }
     ready_[form] = true;
     return forms_[form];
   }
-  const float* x() const { return x_; }
-  int64_t tokens() const { return tokens_; }
 
  private:
+  const ActivationScales scales_;
   const float* x_ = nullptr;
   int64_t tokens_ = 0;
-  Activations forms_[2];
-  bool ready_[2] = {};
+  Activations forms_[3];  // binary32, codes, codes with block scales
+  bool ready_[3] = {};
 };
 
 struct Product {
@@ -81,7 +84,7 @@ void attention_f32(const float* query, const float* keys, const float* values, i
 }  // namespace
 
 struct Transformer::Impl {
-  Impl(const ModelSource& s, ThreadPool& p)
+  Impl(const ModelSource& s, ThreadPool& p, ActivationScales scales)
       : source(s),
         config(s.config),
         pool(p),
@@ -92,7 +95,8 @@ struct Transformer::Impl {
         q_dim(config.heads * config.head_dim),
         kv_dim(config.kv_heads * config.head_dim),
         eps(static_cast<float>(config.rms_eps)),
-        scale(static_cast<float>(1 / std::sqrt(static_cast<double>(config.head_dim)))) {}
+        scale(static_cast<float>(1 / std::sqrt(static_cast<double>(config.head_dim)))),
+        inputs(scales) {}
 
   std::vector<Token> check(std::span<const Segment> segments, int64_t& outputs) const;
   void run_slice(std::span<const Token> slice, float* out, Tap* tap);
@@ -130,7 +134,8 @@ struct Transformer::Impl {
   Inputs inputs;
 };
 
-Transformer::Transformer(const ModelSource& source, ThreadPool& pool) : impl_(std::make_unique<Impl>(source, pool)) {}
+Transformer::Transformer(const ModelSource& source, ThreadPool& pool, ActivationScales scales)
+    : impl_(std::make_unique<Impl>(source, pool, scales)) {}
 Transformer::~Transformer() = default;
 Transformer::Transformer(Transformer&&) noexcept = default;
 const ModelConfig& Transformer::config() const { return impl_->config; }

@@ -28,11 +28,17 @@ class Tap {
   virtual void input(const WeightId& weight, const float* x, int64_t tokens, int64_t cols) = 0;
 };
 
+/// How many activations share a scale where they are rounded to 8 bits, for products with block encodings.
+enum class ActivationScales : uint8_t {
+  Fine,      ///< 32
+  LlamaCpp,  ///< 256 for encodings of 256-weight blocks: less precise; to compare figures with llama.cpp's
+};
+
 class Transformer {
  public:
   /// Loads and packs every weight, dropping the source's pages behind it. `source` must outlive this object: rows of
   /// the embedding are read from it as tokens need them. Throws Error for a tensor that no kernel can multiply.
-  Transformer(const ModelSource& source, ThreadPool& pool);
+  Transformer(const ModelSource& source, ThreadPool& pool, ActivationScales scales = ActivationScales::Fine);
   ~Transformer();
   Transformer(Transformer&&) noexcept;
 

@@ -303,6 +303,28 @@ INSTANTIATE_TEST_SUITE_P(Encodings, PackedForward,
                                          EncodingId::IQ4_NL, EncodingId::IQ4_XS),
                          [](const auto& p) { return std::string(encoding(p.param).name); });
 
+TEST(LlamaCppScales, CoarsenOnlyWhereLlamaCppDoes) {
+  ThreadPool pool(2);
+  const std::vector<int32_t> tokens = random_tokens(24, 300);
+  for (const EncodingId id : {EncodingId::F16, EncodingId::Q8_0, EncodingId::Q4_K, EncodingId::IQ4_XS}) {
+    TinyOptions o;
+    o.config = tiny_config(256, 2, 300);
+    o.matrices = &encoding(id);
+    TinyModel packed(o);
+    o.decoded = true;
+    TinyModel decoded(o);
+    Transformer fine(packed.source, pool), coarse(packed.source, pool, ActivationScales::LlamaCpp);
+    Transformer exact(decoded.source, pool);
+    const std::vector<float> a = logits(fine, tokens), b = logits(coarse, tokens), c = logits(exact, tokens);
+    if (encoding(id).block < 256) {
+      EXPECT_EQ(a, b);
+    } else {
+      EXPECT_GT(relative_error(b, c), relative_error(a, c));
+      EXPECT_LT(relative_error(b, c), 0.1);
+    }
+  }
+}
+
 TEST(KvCacheTest, RefusesWhatCannotBeHeld) {
   const ModelConfig c = tiny_config();
   EXPECT_THROW(KvCache(c, int64_t{1} << 60), Error);

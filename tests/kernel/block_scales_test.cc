@@ -1,0 +1,54 @@
+#include "kernel/block_scales.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <random>
+#include <vector>
+
+#include "kernel/kernels.h"
+
+namespace lowbit {
+namespace {
+
+std::vector<float> normal(size_t n) {
+  std::mt19937 random(3);
+  std::normal_distribution<float> draw;
+  std::vector<float> x(n);
+  for (float& v : x) v = draw(random);
+  return x;
+}
+
+TEST(BlockScales, OfOneTileAreTheKernels) {
+  std::vector<float> x = normal(1024);
+  std::fill_n(x.begin() + 64, 32, 0.0f);
+  std::vector<ActivationTile> a(32), b(32);
+  all_kernels().front()->quantize_row(x.data(), 1024, a.data(), 1);
+  quantize_row_in_blocks(x.data(), 1024, 32, b.data(), 1);
+  EXPECT_EQ(std::memcmp(a.data(), b.data(), sizeof(ActivationTile) * 32), 0);
+}
+
+TEST(BlockScales, AreSharedByAllTilesOfABlock) {
+  const std::vector<float> x = normal(512);
+  std::vector<ActivationTile> out(2 * 16);  // every other one, as in a group of two tokens
+  quantize_row_in_blocks(x.data(), 512, 256, out.data(), 2);
+  for (size_t c = 0; c < 512; ++c) {
+    const ActivationTile& tile = out[c / 32 * 2];
+    EXPECT_EQ(tile.scale, out[c / 256 * 16].scale);
+    EXPECT_NEAR(tile.scale * tile.codes[c % 32], x[c], tile.scale * 0.5001f);
+  }
+  EXPECT_NE(out[0].scale, out[16].scale);
+}
+
+TEST(BlockScales, NanShows) {
+  std::vector<float> x = normal(256);
+  x[100] = std::numeric_limits<float>::quiet_NaN();
+  std::vector<ActivationTile> out(8);
+  quantize_row_in_blocks(x.data(), 256, 256, out.data(), 1);
+  EXPECT_TRUE(std::isnan(out[0].scale));
+}
+
+}  // namespace
+}  // namespace lowbit
