@@ -10,6 +10,7 @@ namespace {
 
 struct Options {
   std::string model, text, reference;
+  std::string activations;
   EvaluateOptions evaluate;
 };
 
@@ -19,8 +20,8 @@ struct Loaded {
   Tokenizer tokenizer;
   Transformer transformer;
 
-  Loaded(const std::string& path, ThreadPool& pool)
-      : source(open_model(path)), tokenizer(read_tokenizer(source)), transformer(source, pool) {}
+  Loaded(const std::string& path, ThreadPool& pool, ActivationScales scales)
+      : source(open_model(path)), tokenizer(read_tokenizer(source)), transformer(source, pool, scales) {}
   EvaluatedModel view() { return {transformer, tokenizer, source.path.string()}; }
 };
 
@@ -48,14 +49,18 @@ void print_text(const Evaluation& e) {
 void eval(const Common& common, const Options& options) {
   const std::string text = read_text_file(options.text);
   ThreadPool pool(common.threads);
-  Loaded model(options.model, pool);
+  // Each definition with the arithmetic of those who defined it, so that figures can be compared with theirs.
+  const bool fine = options.activations.empty() ? options.evaluate.hugging_face : options.activations == "fine";
+  const ActivationScales scales = fine ? ActivationScales::Fine : ActivationScales::LlamaCpp;
+  Loaded model(options.model, pool, scales);
   std::optional<Loaded> reference;
-  if (!options.reference.empty()) reference.emplace(options.reference, pool);
+  if (!options.reference.empty()) reference.emplace(options.reference, pool, scales);
   std::optional<EvaluatedModel> reference_view;
   if (reference) reference_view.emplace(reference->view());
   const Evaluation result = evaluate(model.view(), reference_view ? &*reference_view : nullptr, text, options.evaluate);
   if (common.json) {
     Json out = to_json(result);
+    out["activations"] = fine ? "fine" : "llama.cpp";
     out["peak_memory_bytes"] = peak_memory_bytes();
     return print_json(out);
   }
@@ -81,6 +86,11 @@ void add_eval(CLI::App& app, Common& common) {
       ->check(CLI::NonNegativeNumber);
   command->add_flag("--hf", options->evaluate.hugging_face,
                     "Score every token of a chunk but its first; default: the second half, as llama-perplexity does");
+  command
+      ->add_option("--activations", options->activations,
+                   "How activations are rounded to 8 bits: llama.cpp (default), or fine, as lowbit run does (default "
+                   "with --hf)")
+      ->check(CLI::IsMember({"llama.cpp", "fine"}));
   command->callback([&common, options] { eval(common, *options); });
 }
 

@@ -30,7 +30,8 @@ void quantize_row_in_blocks(const float* x, int64_t cols, int block, ActivationT
   for (int64_t begin = 0; begin < cols; begin += block) {
     float most = 0;
     // A NaN becomes the scale, so that it shows in the result.
-    for (int64_t c = begin; c < begin + block; ++c) most = std::fabs(x[c]) <= most ? most : std::fabs(x[c]);
+    for (int64_t c = begin; c < begin + block; ++c)
+      most = std::fabs(x[c]) > most || std::isnan(x[c]) ? std::fabs(x[c]) : most;
     const bool zero = most < 0x1p-100f;
     for (int64_t c = begin; c < begin + block; c += kTileCols, out += stride) {
       *out = tile_of(x + c, zero ? 0.0f : most / 127.0f, zero ? 0.0f : 127.0f / most);
