@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "text/pre_names.h"
+#include "text/utf8.h"
 
 namespace lowbit {
 namespace {
@@ -15,18 +16,6 @@ GgufValue array(std::vector<T> items) {
   auto made = std::make_shared<GgufArray>();
   made->items = std::move(items);
   return made;
-}
-
-// llama.cpp looks for user-defined tokens in the text as it stands, with spaces.
-std::string plain_spaces(std::string_view token) {
-  constexpr std::string_view mark = "\u2581";
-  std::string out;
-  size_t done = 0;
-  for (size_t at = 0; (at = token.find(mark, done)) != std::string_view::npos; done = at + mark.size()) {
-    out += token.substr(done, at - done);
-    out += ' ';
-  }
-  return out += token.substr(done);
 }
 
 // Scores that make llama.cpp merge in the order of the merges, for vocabularies that came without.

@@ -1,15 +1,19 @@
 // Tokenizers of Hugging Face directories.
 #include <algorithm>
+#include <charconv>
 
 #include "base/error.h"
 #include "base/file.h"
 #include "text/pre_names.h"
+#include "text/sentencepiece_model.h"
 #include "text/tokenizer.h"
+#include "text/utf8.h"
 
 namespace lowbit {
 namespace {
 
 constexpr int64_t kMostTokens = int64_t{1} << 21;
+constexpr float kAddedScore = -1000;  // of tokens that SentencePiece did not train (llama.cpp's number)
 
 Json read_json(const std::filesystem::path& path) {
   if (!std::filesystem::exists(path)) return nullptr;
@@ -30,27 +34,90 @@ class Reader {
   Reader(std::filesystem::path folder, int64_t vocab_size) : folder_(std::move(folder)), vocab_size_(vocab_size) {}
 
   TokenizerData read() {
-    const auto file = folder_ / "tokenizer.json";
-    where_ = file.string();
-    if (!std::filesystem::exists(file)) fail("{}: there is no tokenizer.json", folder_.string());
-    const Json json = read_json(file);
-    if (!json.is_object() || !json.contains("model") || !json["model"].is_object())
-      fail("{}: there is no \"model\"", where_);
-    read_model(json);
-    read_vocabulary(json["model"]);
-    read_merges(json["model"]);
-    read_added(json);
-    config_ = read_json(folder_ / "tokenizer_config.json");
-    if (config_.is_null()) config_ = Json::object();
+    if (vocab_size_ > kMostTokens) fail("{}: a vocabulary of {} tokens is too large", folder_.string(), vocab_size_);
     config_where_ = (folder_ / "tokenizer_config.json").string();
+    config_ = read_json(config_where_);
+    if (config_.is_null()) config_ = Json::object();
     if (!config_.is_object()) fail("{}: should be a JSON object", config_where_);
-    read_specials();
-    read_post_processor(json);
+    const auto json_file = folder_ / "tokenizer.json", model_file = folder_ / "tokenizer.model";
+    if (std::filesystem::exists(json_file)) {
+      where_ = json_file.string();
+      read_tokenizer_json(read_json(json_file));
+      if (data_.model == TokenizerData::Model::SentencePiece && std::filesystem::exists(model_file))
+        take_scores(read_sentencepiece_model(model_file));
+    } else if (std::filesystem::exists(model_file)) {
+      where_ = model_file.string();
+      read_tokenizer_model(read_sentencepiece_model(model_file));
+    } else {
+      fail("{}: there is neither tokenizer.json nor tokenizer.model", folder_.string());
+    }
     read_chat_template();
     return std::move(data_);
   }
 
  private:
+  void read_tokenizer_json(const Json& json) {
+    if (!json.is_object() || !json.contains("model") || !json["model"].is_object())
+      fail("{}: there is no \"model\"", where_);
+    read_model(json);
+    read_vocabulary(json["model"]);
+    read_merges(json["model"]);
+    const Json& added = member(json, "added_tokens");
+    if (!added.is_null() && !added.is_array()) fail("{}: \"added_tokens\" should be an array", where_);
+    for (const Json& token : added) add_token(json_at<int64_t>(token, "id", where_), token);
+    pad_vocabulary();
+    for (const Json& token : added) set_flags(token["id"].get<int64_t>(), token);
+    read_specials();
+    read_post_processor(json);
+  }
+
+  // tokenizer.model, and the tokens that were added to it later. (llama.cpp, conversion/base.py.)
+  void read_tokenizer_model(SentencePieceModel model) {
+    data_.model = TokenizerData::Model::SentencePiece;
+    data_.byte_fallback = model.byte_fallback;
+    data_.add_space_prefix = model.add_dummy_prefix;
+    for (size_t i = 0; i < model.tokens.size(); ++i) put(static_cast<int64_t>(i), model.tokens[i], model.types[i]);
+    const auto file = folder_ / "added_tokens.json";
+    if (const Json added = read_json(file); !added.is_null()) {
+      for (const auto& [token, id] : added.items())
+        put(json_at<int64_t>(added, token, file.string()), token, TokenType::UserDefined);
+    }
+    const Json& decoder = member(config_, "added_tokens_decoder");
+    if (!decoder.is_null() && !decoder.is_object())
+      fail("{}: \"added_tokens_decoder\" should be an object", config_where_);
+    for (const auto& [id, token] : decoder.items()) add_token(parse_id(id), token);
+    pad_vocabulary();
+    for (const auto& [id, token] : decoder.items()) set_flags(parse_id(id), token);
+    model.scores.resize(data_.tokens.size(), kAddedScore);
+    data_.scores = std::move(model.scores);
+    read_specials();
+    for (const auto& [id, found] : {std::pair(&data_.bos, model.bos), std::pair(&data_.eos, model.eos),
+                                    std::pair(&data_.unk, model.unk), std::pair(&data_.pad, model.pad)})
+      if (!*id) *id = found;
+    if (data_.eos && data_.end_of_generation.empty()) data_.end_of_generation.push_back(*data_.eos);
+    data_.unknown = data_.unk;
+    data_.add_bos = data_.bos && json_or<bool>(config_, "add_bos_token", true, config_where_);
+    data_.add_eos = data_.eos && json_or<bool>(config_, "add_eos_token", false, config_where_);
+    data_.says_add_eos = member(config_, "add_eos_token").is_boolean();
+  }
+
+  int64_t parse_id(const std::string& text) const {
+    int64_t id = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), id);
+    if (error != std::errc() || end != text.data() + text.size())
+      fail("{}: added_tokens_decoder: \"{}\" is no token id", config_where_, text);
+    return id;
+  }
+
+  // What tokenizer.json leaves out: llama.cpp merges by scores.
+  void take_scores(const SentencePieceModel& model) {
+    if (model.tokens.size() > data_.tokens.size() ||
+        !std::equal(model.tokens.begin(), model.tokens.end(), data_.tokens.begin()))
+      return;  // not of one origin: the scores are then made from the merges
+    data_.scores = model.scores;
+    data_.scores.resize(data_.tokens.size(), kAddedScore);
+  }
+
   const Json& member(const Json& object, const char* key) const {
     static const Json null;
     const auto found = object.find(key);
@@ -116,7 +183,6 @@ class Reader {
   }
 
   void read_vocabulary(const Json& model) {
-    if (vocab_size_ > kMostTokens) fail("{}: a vocabulary of {} tokens is too large", folder_.string(), vocab_size_);
     const Json& vocab = member(model, "vocab");
     if (!vocab.is_object() || vocab.empty()) fail("{}: \"vocab\" should be an object of tokens and ids", where_);
     const bool sentencepiece = data_.model == TokenizerData::Model::SentencePiece;
@@ -151,32 +217,31 @@ class Reader {
     }
   }
 
-  void read_added(const Json& json) {
-    const Json& added = member(json, "added_tokens");
-    if (!added.is_null() && !added.is_array()) fail("{}: \"added_tokens\" should be an array", where_);
-    for (const Json& token : added) {
-      const int64_t id = json_at<int64_t>(token, "id", where_);
-      const auto content = json_at<std::string>(token, "content", where_);
-      const bool special = json_or<bool>(token, "special", false, where_) || looks_special(content);
-      if (id >= 0 && static_cast<size_t>(id) < data_.types.size() && data_.types[id] != TokenType::Unused &&
-          data_.tokens[id] != content)
-        fail("{}: the tokens \"{}\" and \"{}\" both have id {}", where_, data_.tokens[id], content, id);
-      put(id, content, special ? TokenType::Control : TokenType::UserDefined);
-    }
+  void add_token(int64_t id, const Json& token) {
+    const auto content = json_at<std::string>(token, "content", where_);
+    const bool special = json_or<bool>(token, "special", false, where_) || looks_special(content);
+    const bool from_json = data_.scores.empty() && !data_.merges.empty();
+    if (from_json && id >= 0 && static_cast<size_t>(id) < data_.types.size() && data_.types[id] != TokenType::Unused &&
+        data_.tokens[id] != content)
+      fail("{}: the tokens \"{}\" and \"{}\" both have id {}", where_, data_.tokens[id], content, id);
+    put(id, content, special ? TokenType::Control : TokenType::UserDefined);
+  }
+
+  void pad_vocabulary() {
     const size_t size = std::max(data_.tokens.size(), static_cast<size_t>(std::max<int64_t>(vocab_size_, 0)));
-    data_.types.resize(size, TokenType::Unused);
-    data_.tokens.resize(size);
+    for (size_t i = data_.tokens.size(); i < size; ++i) put(static_cast<int64_t>(i), "", TokenType::Unused);
     for (size_t i = 0; i < size; ++i)
-      if (data_.types[i] == TokenType::Unused) data_.tokens[i] = fmt::format("[PAD{}]", i);
+      if (data_.types[i] == TokenType::Unused && data_.tokens[i].empty()) data_.tokens[i] = fmt::format("[PAD{}]", i);
     for (auto* flags : {&data_.lstrip, &data_.rstrip, &data_.single_word, &data_.normalized})
       flags->assign(size, false);
-    for (const Json& token : added) {
-      const auto id = static_cast<size_t>(token["id"].get<int64_t>());
-      data_.lstrip[id] = json_or<bool>(token, "lstrip", false, where_);
-      data_.rstrip[id] = json_or<bool>(token, "rstrip", false, where_);
-      data_.single_word[id] = json_or<bool>(token, "single_word", false, where_);
-      data_.normalized[id] = json_or<bool>(token, "normalized", true, where_);
-    }
+  }
+
+  void set_flags(int64_t id, const Json& token) {
+    const auto at = static_cast<size_t>(id);
+    data_.lstrip[at] = json_or<bool>(token, "lstrip", false, where_);
+    data_.rstrip[at] = json_or<bool>(token, "rstrip", false, where_);
+    data_.single_word[at] = json_or<bool>(token, "single_word", false, where_);
+    data_.normalized[at] = json_or<bool>(token, "normalized", true, where_);
   }
 
   std::optional<int32_t> added_id(const std::string& content) const {

@@ -18,8 +18,6 @@
 namespace lowbit {
 namespace {
 
-constexpr std::string_view kSpaceMark = "\u2581";
-
 std::string byte_token(unsigned char byte) { return fmt::format("<0x{:02X}>", byte); }
 
 struct StringHash {
@@ -171,13 +169,7 @@ void Tokenizer::Impl::make_pieces() {
         pieces.emplace_back(1, static_cast<char>(byte - byte_ids.begin()));
         continue;
       }
-      std::string text;
-      for (size_t at = 0; at < token.size();) {
-        const bool mark = token.compare(at, kSpaceMark.size(), kSpaceMark) == 0;
-        text += mark ? ' ' : token[at];
-        at += mark ? kSpaceMark.size() : 1;
-      }
-      pieces.push_back(std::move(text));
+      pieces.push_back(plain_spaces(token));
     }
   }
 }

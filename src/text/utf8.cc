@@ -57,6 +57,16 @@ std::string to_valid_utf8(std::string_view text) {
   return out;
 }
 
+std::string plain_spaces(std::string_view token) {
+  std::string out;
+  size_t done = 0;
+  for (size_t at = 0; (at = token.find(kSpaceMark, done)) != std::string_view::npos; done = at + kSpaceMark.size()) {
+    out += token.substr(done, at - done);
+    out += ' ';
+  }
+  return out += token.substr(done);
+}
+
 bool is_white_space(char32_t code) {
   return (code >= 0x09 && code <= 0x0D) || code == 0x20 || code == 0x85 || code == 0xA0 || code == 0x1680 ||
          (code >= 0x2000 && code <= 0x200A) || code == 0x2028 || code == 0x2029 || code == 0x202F || code == 0x205F ||

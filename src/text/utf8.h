@@ -23,6 +23,10 @@ void append_utf8(std::string& out, char32_t code);
 /// `text` with U+FFFD for what is not UTF-8.
 std::string to_valid_utf8(std::string_view text);
 
+/// U+2581, with which SentencePiece writes a space, and a token with spaces in its place.
+inline constexpr std::string_view kSpaceMark = "\u2581";
+std::string plain_spaces(std::string_view token);
+
 /// Unicode's White_Space property.
 bool is_white_space(char32_t code);
 

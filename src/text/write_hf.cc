@@ -10,8 +10,6 @@
 namespace lowbit {
 namespace {
 
-constexpr const char* kSpaceMark = "\u2581";
-
 bool flag(const std::vector<bool>& flags, size_t id) { return id < flags.size() && flags[id]; }
 
 /// The merges that make SentencePiece's tokens, best scores first: each token from each pair of tokens that spell it.
@@ -82,7 +80,7 @@ Json model(const TokenizerData& d) {
           {"merges", d.merges.empty() && !d.scores.empty() ? merges_from_scores(d) : d.merges}};
 }
 
-Json replace(const char* what, const char* with) {
+Json replace(std::string_view what, std::string_view with) {
   return {{"type", "Replace"}, {"pattern", {{"String", what}}}, {"content", with}};
 }
 
