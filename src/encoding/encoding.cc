@@ -74,10 +74,10 @@ void decode(const Encoding& encoding, const std::byte* in, int64_t count, float*
     std::memcpy(out, in, n * sizeof(float));
     return;
   }
-  const bool half = encoding.id == EncodingId::F16;
-  for (size_t i = 0; i < n; ++i) {
-    const uint16_t bits = load_u16(in + 2 * i);
-    out[i] = half ? f16_to_f32(bits) : bf16_to_f32(bits);
+  if (encoding.id == EncodingId::F16) {
+    for (size_t i = 0; i < n; ++i) out[i] = f16_to_f32(load_u16(in + 2 * i));
+  } else {
+    for (size_t i = 0; i < n; ++i) out[i] = bf16_to_f32(load_u16(in + 2 * i));
   }
 }
 
@@ -87,8 +87,11 @@ void encode_float(const Encoding& encoding, const float* in, int64_t count, std:
     std::memcpy(out, in, n * sizeof(float));
     return;
   }
-  const bool half = encoding.id == EncodingId::F16;
-  for (size_t i = 0; i < n; ++i) store_u16(out + 2 * i, half ? f32_to_f16(in[i]) : f32_to_bf16(in[i]));
+  if (encoding.id == EncodingId::F16) {
+    for (size_t i = 0; i < n; ++i) store_u16(out + 2 * i, f32_to_f16(in[i]));
+  } else {
+    for (size_t i = 0; i < n; ++i) store_u16(out + 2 * i, f32_to_bf16(in[i]));
+  }
 }
 
 }  // namespace lowbit

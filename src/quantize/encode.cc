@@ -3,12 +3,14 @@
 #include <algorithm>
 
 #include "quantize/assign/nearest.h"
+#include "quantize/search/reference.h"
 #include "quantize/search/search.h"
 
 namespace lowbit {
 
-void encode_rows(const Encoding& encoding, Search, const float* weights, int64_t rows, int64_t cols,
+void encode_rows(const Encoding& encoding, Search search, const float* weights, int64_t rows, int64_t cols,
                  const float* importance, std::byte* out) {
+  if (search == Search::Reference) return encode_reference(encoding, weights, rows * cols, out);
   const int64_t per_row = cols / encoding.block, blocks = rows * per_row;
   const int width = batch_blocks(encoding);
   BlockBatch batch;
