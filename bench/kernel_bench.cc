@@ -1,14 +1,16 @@
 // Products with every encoding, on every instruction set: first checked against the reference, then timed.
-//   kernel_bench [--tokens 512] [--threads N] [NAME...]
+//   kernel_bench [--tokens 512] [--threads N] [--isa NAME] [TYPE...]
 // One token: gigabytes of packed weights a second, beside what a plain read of memory reaches in the same run.
 // Many tokens: operations (2 a weight and token) a second.
 #include <fmt/core.h>
+#include <sys/mman.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <memory>
 #include <random>
 #include <string>
 #include <vector>
@@ -21,19 +23,24 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-/// Seconds of the fastest of several calls, for at least `least` seconds in all.
-template <typename F>
-double fastest(F f, double least = 0.25) {
-  double best = 1e9, total = 0;
-  for (int i = 0; i < 3 || total < least; ++i) {
+/// Seconds that the fastest tenth of many short pieces of work take: what the machine can do when other programs leave
+/// it alone for a moment.
+class Pieces {
+ public:
+  template <typename F>
+  void time(F f) {
     const auto start = Clock::now();
     f();
-    const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
-    best = std::min(best, seconds);
-    total += seconds;
+    seconds_.push_back(std::chrono::duration<double>(Clock::now() - start).count());
   }
-  return best;
-}
+  double fast() {
+    std::sort(seconds_.begin(), seconds_.end());
+    return seconds_[seconds_.size() / 10];
+  }
+
+ private:
+  std::vector<double> seconds_;
+};
 
 std::vector<std::byte> random_weights(const Encoding& e, int64_t count) {
   std::mt19937 random(1);
@@ -63,28 +70,29 @@ void product(const Kernels& k, const PackedMatrix& w, const std::vector<float>& 
   matmul(k, w, a, out.data(), pool);
 }
 
-/// Bytes a second of a plain read of `size` bytes, shared out as weights are.
-double stream_read(ThreadPool& pool, uint64_t size) {
-  std::vector<uint64_t> memory(size / 8, 1);
-  constexpr size_t kPiece = 64 << 10;
+constexpr uint64_t kPieceBytes = 2 << 20, kColdBytes = 160 << 20;
+
+/// Reads a piece of memory, shared out as weights are; four places at once, which one core needs for its full rate.
+uint64_t read_piece(const uint64_t* memory, ThreadPool& pool) {
+  constexpr int64_t kTasks = 32, kQuarter = kPieceBytes / 8 / kTasks / 4;
   std::vector<uint64_t> sums(static_cast<size_t>(pool.size()) * 8);
-  const double seconds = fastest([&] {
-    pool.run(static_cast<int64_t>(size / kPiece), [&](int64_t i, int worker) {
-      uint64_t sum[8] = {};
-      const uint64_t* p = memory.data() + static_cast<size_t>(i) * kPiece / 8;
-      for (size_t j = 0; j < kPiece / 8; j += 8) {
-        for (size_t n = 0; n < 8; ++n) sum[n] += p[j + n];
+  pool.run(kTasks, [&](int64_t i, int worker) {
+    uint64_t sum[16] = {};
+    const uint64_t* p = memory + i * 4 * kQuarter;
+    for (int64_t j = 0; j < kQuarter; j += 4) {
+      for (int64_t n = 0; n < 4; ++n) {
+        for (int64_t q = 0; q < 4; ++q) sum[4 * q + n] += p[q * kQuarter + j + n];
       }
-      sums[static_cast<size_t>(worker) * 8] += sum[0] + sum[1] + sum[2] + sum[3] + sum[4] + sum[5] + sum[6] + sum[7];
-    });
+    }
+    for (uint64_t x : sum) sums[static_cast<size_t>(worker) * 8] += x;
   });
-  if (sums[0] == 42) fmt::print("\n");
-  return static_cast<double>(size) / seconds;
+  return sums[0];
 }
 
 struct Options {
   int64_t tokens = 512;
   int threads = 0;
+  std::string isa;
   std::vector<std::string> names;
 };
 
@@ -99,48 +107,90 @@ bool verify(const Encoding& e, const Kernels& k, ThreadPool& pool) {
   return std::memcmp(out.data(), want.data(), out.size() * sizeof(float)) == 0;
 }
 
+/// One token through more weights than caches hold, beside a plain read of as much.
+void one_token(const Encoding& e, const Kernels& k, const PackedMatrix& w, ThreadPool& pool) {
+  const std::unique_ptr<uint64_t, void (*)(void*)> plain(
+      static_cast<uint64_t*>(std::aligned_alloc(kPieceBytes, kColdBytes)), std::free);
+  madvise(plain.get(), kColdBytes, MADV_HUGEPAGE);
+  std::memset(plain.get(), 1, kColdBytes);
+  const std::vector<float> x(static_cast<size_t>(w.cols()), 0.5f);
+  std::vector<float> out(static_cast<size_t>(w.rows()));
+  Activations a;
+  prepare(k, w, x.data(), 1, a, pool);
+  const auto multiply = a.floats ? k.matmul_floats : k.matmul_codes;
+  const int64_t panel_bytes = static_cast<int64_t>(w.view().panel_bytes);
+  const int64_t step = std::max<int64_t>(1, (64 << 10) / panel_bytes),
+                piece = kPieceBytes / (step * panel_bytes) * step;
+  Pieces products, reads, cached;
+  const int64_t few = std::max<int64_t>(1, (256 << 10) / panel_bytes);
+  for (int i = 0; i < 400; ++i) cached.time([&] { multiply(w.view(), 0, few, a.view, out.data(), w.rows()); });
+  uint64_t sum = 0;
+  for (int pass = 0; pass < 3; ++pass) {
+    int64_t at = 0;
+    for (int64_t begin = 0; begin + piece <= w.panels(); begin += piece) {
+      products.time([&] {
+        pool.run(piece / step, [&](int64_t i, int) {
+          multiply(w.view(), begin + i * step, begin + (i + 1) * step, a.view, out.data(), w.rows());
+        });
+      });
+      reads.time([&] { sum += read_piece(plain.get() + at, pool); });
+      at = (at + static_cast<int64_t>(kPieceBytes / 8)) % static_cast<int64_t>(kColdBytes / 8);
+    }
+  }
+  if (sum == 42) fmt::print("\n");
+  const double speed = static_cast<double>(piece * panel_bytes) / products.fast();
+  const double read = static_cast<double>(kPieceBytes) / reads.fast();
+  fmt::print("{:8} {:7} {:7.3f} {:8.1f} {:8.1f} {:7.0f}% {:8.1f}", k.name, e.name,
+             8.0 * static_cast<double>(w.bytes()) / static_cast<double>(w.rows() * w.cols()), speed / 1e9, read / 1e9,
+             100 * speed / read, static_cast<double>(few * panel_bytes) / cached.fast() / 1e9);
+}
+
+void many_tokens(const Kernels& k, const PackedMatrix& w, int64_t tokens, ThreadPool& pool) {
+  std::vector<float> x(static_cast<size_t>(tokens * w.cols()));
+  for (size_t i = 0; i < x.size(); ++i) x[i] = std::sin(static_cast<float>(i));
+  std::vector<float> out(static_cast<size_t>(tokens * w.rows()));
+  Activations a;
+  prepare(k, w, x.data(), tokens, a, pool);
+  const auto multiply = a.floats ? k.matmul_floats : k.matmul_codes;
+  constexpr int64_t kPanels = 4;
+  const int64_t piece = kPanels * pool.size();
+  Pieces products;
+  for (int pass = 0; pass < 4; ++pass) {
+    for (int64_t begin = 0; begin + piece <= std::min<int64_t>(w.panels(), 20 * piece); begin += piece) {
+      products.time([&] {
+        pool.run(pool.size(), [&](int64_t i, int) {
+          multiply(w.view(), begin + i * kPanels, begin + (i + 1) * kPanels, a.view, out.data(), w.rows());
+        });
+      });
+    }
+  }
+  const double operations = 2.0 * static_cast<double>(piece * kPanelRows * w.cols() * tokens);
+  fmt::print(" {:9.0f}\n", operations / products.fast() / 1e9);
+  std::fflush(stdout);
+}
+
 int run(const Options& options) {
   ThreadPool pool(options.threads);
-  fmt::print("{} threads; plain read of 256 MiB: {:.1f} GB/s\n", pool.size(), stream_read(pool, 256u << 20) / 1e9);
-  fmt::print("{:8} {:8} {:>8} {:>10} {:>8} {:>8} {:>10}\n", "isa", "type", "bits", "pack MB/s", "1: GB/s", "of read",
-             fmt::format("{}: Gop/s", options.tokens));
+  fmt::print("{} threads\n{:8} {:7} {:>7} {:>8} {:>8} {:>8} {:>8} {:>9}\n", pool.size(), "isa", "type", "bits",
+             "1: GB/s", "read", "of read", "cached", fmt::format("{}: Gop/s", options.tokens));
   const int64_t cols = 4096;
   for (const Encoding& e : encodings()) {
+    const auto named = [&](const std::string& n) { return n == e.name; };
     if (!has_kernel(e)) continue;
-    if (!options.names.empty() &&
-        std::none_of(options.names.begin(), options.names.end(), [&](const std::string& n) { return n == e.name; })) {
-      continue;
-    }
-    // The last-level cache must not hold the weights of one token; many tokens go through a part of them.
-    const int64_t rows =
-        static_cast<int64_t>(double{192 << 20} * 8 / e.bits_per_weight() / static_cast<double>(cols)) / 16 * 16;
+    if (!options.names.empty() && std::none_of(options.names.begin(), options.names.end(), named)) continue;
+    const auto rows = static_cast<int64_t>(static_cast<double>(kColdBytes) * 8 / e.bits_per_weight() / cols) / 16 * 16;
     const auto piece = random_weights(e, 64 * cols);
     std::vector<int64_t> order(static_cast<size_t>(rows));
     for (size_t i = 0; i < order.size(); ++i) order[i] = static_cast<int64_t>(i % 64);
-    const auto start = Clock::now();
     const PackedMatrix w = pack_matrix(e, rows, cols, piece.data(), order.data(), pool);
-    const double pack_seconds = std::chrono::duration<double>(Clock::now() - start).count();
-    const PackedMatrix some = pack_matrix(e, 2048, cols, piece.data(), order.data(), pool);
-    std::vector<float> x(static_cast<size_t>(options.tokens * cols)), out(static_cast<size_t>(options.tokens * rows));
-    for (size_t i = 0; i < x.size(); ++i) x[i] = std::sin(static_cast<float>(i));
     for (const Kernels* k : all_kernels()) {
-      if (k == all_kernels().front()) continue;
+      if (k == all_kernels().front() || (!options.isa.empty() && k->name != options.isa)) continue;
       if (!verify(e, *k, pool)) {
         fmt::print("{} {}: differs from the reference\n", k->name, e.name);
         return 1;
       }
-      Activations one, many;
-      prepare(*k, w, x.data(), 1, one, pool);
-      prepare(*k, w, x.data(), options.tokens, many, pool);
-      const double read = stream_read(pool, 128u << 20);
-      const double single = fastest([&] { matmul(*k, w, one, out.data(), pool); });
-      const double batch = fastest([&] { matmul(*k, some, many, out.data(), pool); });
-      const double speed = static_cast<double>(w.bytes()) / single;
-      fmt::print("{:8} {:8} {:8.3f} {:10.0f} {:8.1f} {:7.0f}% {:10.0f}\n", k->name, e.name,
-                 8.0 * static_cast<double>(w.bytes()) / static_cast<double>(rows * cols),
-                 static_cast<double>(w.bytes()) / pack_seconds / 1e6, speed / 1e9, 100 * speed / read,
-                 2.0 * 2048 * static_cast<double>(cols * options.tokens) / batch / 1e9);
-      std::fflush(stdout);
+      one_token(e, *k, w, pool);
+      many_tokens(*k, w, options.tokens, pool);
     }
   }
   return 0;
@@ -157,6 +207,8 @@ int main(int argc, char** argv) {
       options.tokens = std::atoll(argv[++i]);
     } else if (argument == "--threads" && i + 1 < argc) {
       options.threads = std::atoi(argv[++i]);
+    } else if (argument == "--isa" && i + 1 < argc) {
+      options.isa = argv[++i];
     } else {
       options.names.push_back(argument);
     }
