@@ -13,7 +13,7 @@ namespace lowbit {
 namespace {
 
 constexpr Encoding plain(EncodingId id, std::string_view name, EncodingKind kind, int bytes) {
-  return {id, name, kind, 1, 1, bytes, false, {}, nullptr, nullptr, nullptr, nullptr};
+  return {id, name, kind, 1, 1, bytes, false, {}, 0, 0, 0, nullptr, nullptr, nullptr, nullptr};
 }
 
 constexpr Encoding kPlain[] = {

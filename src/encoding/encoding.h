@@ -58,6 +58,9 @@ struct Encoding {
   int block_bytes;  ///< stored bytes a block
   bool has_min;     ///< minima are stored; otherwise min is always 0
   std::span<const int8_t> levels;  ///< Block only: what code c stands for, ascending
+  /// Where sub-blocks share binary16 units: the range of BlockHeader::scale, and the greatest BlockHeader::min.
+  /// All 0 where each has its own.
+  int lowest_scale, highest_scale, highest_min;
 
   /// Block only. The nearest header that the format can store.
   BlockHeader (*snap)(const BlockWish& wish);

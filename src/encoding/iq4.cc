@@ -98,10 +98,10 @@ void unpack_xs(const std::byte* in, BlockHeader& header, uint8_t* codes) {
 }
 
 constexpr Encoding kRows[] = {
-    {EncodingId::IQ4_NL, "IQ4_NL", EncodingKind::Block, 32, 32, 18, false, kLevels, snap_nl, grid_nl, pack_nl,
+    {EncodingId::IQ4_NL, "IQ4_NL", EncodingKind::Block, 32, 32, 18, false, kLevels, 0, 0, 0, snap_nl, grid_nl, pack_nl,
      unpack_nl},
-    {EncodingId::IQ4_XS, "IQ4_XS", EncodingKind::Block, 256, 32, 136, false, kLevels, snap_xs, grid_xs, pack_xs,
-     unpack_xs},
+    {EncodingId::IQ4_XS, "IQ4_XS", EncodingKind::Block, 256, 32, 136, false, kLevels, -32, 31, 0, snap_xs, grid_xs,
+     pack_xs, unpack_xs},
 };
 
 }  // namespace

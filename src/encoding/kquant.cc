@@ -229,16 +229,16 @@ void unpack_q6(const std::byte* in, BlockHeader& header, uint8_t* codes) {
 }
 
 constexpr Encoding kRows[] = {
-    {EncodingId::Q2_K, "Q2_K", EncodingKind::Block, 256, 16, 84, true, kLevels2, snap_scale_min<16, 15>, grid<16>,
-     pack_q2, unpack_q2},
-    {EncodingId::Q3_K, "Q3_K", EncodingKind::Block, 256, 16, 110, false, kLevels3Signed, snap_scale<16, -32>, grid<16>,
-     pack_q3, unpack_q3},
-    {EncodingId::Q4_K, "Q4_K", EncodingKind::Block, 256, 32, 144, true, kLevels4, snap_scale_min<8, 63>, grid<8>,
-     pack_q45<false>, unpack_q45<false>},
-    {EncodingId::Q5_K, "Q5_K", EncodingKind::Block, 256, 32, 176, true, kLevels5, snap_scale_min<8, 63>, grid<8>,
-     pack_q45<true>, unpack_q45<true>},
-    {EncodingId::Q6_K, "Q6_K", EncodingKind::Block, 256, 16, 210, false, kLevels6Signed, snap_scale<16, -128>, grid<16>,
-     pack_q6, unpack_q6},
+    {EncodingId::Q2_K, "Q2_K", EncodingKind::Block, 256, 16, 84, true, kLevels2, 0, 15, 15, snap_scale_min<16, 15>,
+     grid<16>, pack_q2, unpack_q2},
+    {EncodingId::Q3_K, "Q3_K", EncodingKind::Block, 256, 16, 110, false, kLevels3Signed, -32, 31, 0,
+     snap_scale<16, -32>, grid<16>, pack_q3, unpack_q3},
+    {EncodingId::Q4_K, "Q4_K", EncodingKind::Block, 256, 32, 144, true, kLevels4, 0, 63, 63, snap_scale_min<8, 63>,
+     grid<8>, pack_q45<false>, unpack_q45<false>},
+    {EncodingId::Q5_K, "Q5_K", EncodingKind::Block, 256, 32, 176, true, kLevels5, 0, 63, 63, snap_scale_min<8, 63>,
+     grid<8>, pack_q45<true>, unpack_q45<true>},
+    {EncodingId::Q6_K, "Q6_K", EncodingKind::Block, 256, 16, 210, false, kLevels6Signed, -128, 127, 0,
+     snap_scale<16, -128>, grid<16>, pack_q6, unpack_q6},
 };
 
 }  // namespace

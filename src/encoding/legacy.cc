@@ -91,16 +91,16 @@ void unpack(const std::byte* in, BlockHeader& header, uint8_t* codes) {
 }
 
 constexpr Encoding kRows[] = {
-    {EncodingId::Q4_0, "Q4_0", EncodingKind::Block, 32, 32, 18, false, kLevels4Signed, snap_scale, grid_scale,
+    {EncodingId::Q4_0, "Q4_0", EncodingKind::Block, 32, 32, 18, false, kLevels4Signed, 0, 0, 0, snap_scale, grid_scale,
      pack<false, 4>, unpack<false, 4>},
-    {EncodingId::Q4_1, "Q4_1", EncodingKind::Block, 32, 32, 20, true, kLevels4, snap_scale_min, grid_scale_min,
+    {EncodingId::Q4_1, "Q4_1", EncodingKind::Block, 32, 32, 20, true, kLevels4, 0, 0, 0, snap_scale_min, grid_scale_min,
      pack<true, 4>, unpack<true, 4>},
-    {EncodingId::Q5_0, "Q5_0", EncodingKind::Block, 32, 32, 22, false, kLevels5Signed, snap_scale, grid_scale,
+    {EncodingId::Q5_0, "Q5_0", EncodingKind::Block, 32, 32, 22, false, kLevels5Signed, 0, 0, 0, snap_scale, grid_scale,
      pack<false, 5>, unpack<false, 5>},
-    {EncodingId::Q5_1, "Q5_1", EncodingKind::Block, 32, 32, 24, true, kLevels5, snap_scale_min, grid_scale_min,
+    {EncodingId::Q5_1, "Q5_1", EncodingKind::Block, 32, 32, 24, true, kLevels5, 0, 0, 0, snap_scale_min, grid_scale_min,
      pack<true, 5>, unpack<true, 5>},
-    {EncodingId::Q8_0, "Q8_0", EncodingKind::Block, 32, 32, 34, false, kLevels8, snap_scale, grid_scale, pack<false, 8>,
-     unpack<false, 8>},
+    {EncodingId::Q8_0, "Q8_0", EncodingKind::Block, 32, 32, 34, false, kLevels8, 0, 0, 0, snap_scale, grid_scale,
+     pack<false, 8>, unpack<false, 8>},
 };
 
 }  // namespace

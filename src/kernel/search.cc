@@ -5,8 +5,11 @@
 namespace lowbit {
 namespace {
 
-#define LOWBIT_TABLE(isa) \
-  SearchKernels { #isa, isa::search_scale, isa::search_affine, isa::grid_error, isa::grid_assign }
+#define LOWBIT_TABLE(isa)                                                                              \
+  SearchKernels {                                                                                      \
+    #isa, isa::prepare, isa::search_scale, isa::search_affine, isa::measure, isa::improve, isa::fit_unit, \
+        isa::assign                                                                                    \
+  }
 
 }  // namespace
 

@@ -2,6 +2,11 @@
 #include "kernel/vec_ref.h"
 
 namespace lowbit::ref {
+namespace {
+
+constexpr int kAtOnce = 1;
+
+}  // namespace
 
 #include "kernel/search_body.h"
 

@@ -44,6 +44,7 @@ inline Vec select_greater(Vec a, Vec b, Vec x, Vec y) {
 }
 inline Vec select_first(int n, Vec x, Vec y) { return _mm512_mask_blend_ps(first(n), y, x); }
 inline Vec nearest(Vec a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+inline Vec square_root(Vec a) { return _mm512_sqrt_ps(a); }
 inline Vec scale_by_power(Vec a, Vec n) { return _mm512_scalef_ps(a, n); }
 inline Vec max_magnitude(Vec a, Vec b) {
   const __m512i mask = _mm512_set1_epi32(0x7fffffff);

@@ -98,6 +98,9 @@ inline Vec select_first(int n, Vec x, Vec y) {
 inline Vec nearest(Vec a) {
   return each([&](int i) { return __builtin_nearbyintf(a.lane[i]); });
 }
+inline Vec square_root(Vec a) {
+  return each([&](int i) { return __builtin_sqrtf(a.lane[i]); });
+}
 inline float power_of_two(int n) { return float_of(static_cast<uint32_t>(n + 127) << 23); }
 /// a * 2^n for whole n in [-126, 128].
 inline Vec scale_by_power(Vec a, Vec n) {

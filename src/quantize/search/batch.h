@@ -1,4 +1,4 @@
-// Blocks made ready for search and assignment: scaled, weighted and transposed.
+// Blocks made ready for search and assignment: transposed, scaled and weighted.
 #pragma once
 
 #include <array>
@@ -12,24 +12,22 @@ namespace lowbit {
 /// power of two (exact) that brings its greatest magnitude near 1, so that 1e30 and 1e-30 are searched alike.
 struct BlockBatch {
   const Encoding* encoding;
-  int count;                           ///< blocks, at most batch_blocks()
-  std::array<float, kLanes> to, from;  ///< per block: into the batch's unit, and back
-  std::array<bool, kLanes> zero;       ///< per block: all weights are 0
+  int count;          ///< blocks, at most batch_blocks(); further lanes are empty
+  LaneFloats factor;  ///< what the weights of a lane were multiplied by
+  std::array<float, 16> table;
+  LevelSet levels;
   SubBlocks lanes;
+
+  /// The factor of block b.
+  float factor_of(int b) const { return factor.lane[b * encoding->sub_blocks()]; }
 };
 
 /// How many blocks of an encoding are searched at once.
 inline int batch_blocks(const Encoding& encoding) { return kLanes / encoding.sub_blocks(); }
 
-/// The levels of an encoding as the kernels take them.
-LevelSet level_set(const Encoding& encoding, std::array<float, 16>& table);
-
-/// Fills a batch with `count` blocks: x[b] and importance[b] point to encoding.block floats; importance may be nullptr.
-/// What an error of each weight counts: see block_weights().
+/// Fills a batch with `count` blocks: x[b] and importance[b] point to encoding.block floats. importance is nullptr where
+/// there is none, or where it is not needed because the headers are there already.
 void gather(const Encoding& encoding, const float* const* x, const float* const* importance, int count,
             BlockBatch& out);
-
-/// A grid in the batch's unit, for the lanes of block b.
-void set_grid(const BlockBatch& batch, int b, const BlockGrid& grid, LaneGrid& out);
 
 }  // namespace lowbit

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <vector>
 
+#include "quantize/search/refine.h"
+
 namespace lowbit {
 namespace {
 
@@ -12,22 +14,30 @@ struct Candidates {
   std::vector<float> lows, highs;  // scale and minimum
 };
 
-/// Where the weight of greatest magnitude may land: about the outermost level of its side, with either sign of scale.
+// Candidates map the extreme weight of a sub-block to a place from one level inside the grid to one level beyond it:
+// the best scale lies there for any shape of weights worth the name, and least squares finds it from the nearest
+// candidate.
+constexpr int kStepsALevel = 5;
+// With a minimum, the smallest weight is also tried a little below the lowest level.
+constexpr int kLows = 3;
+constexpr float kLowStep = 0.25F;
+constexpr int kRounds = 2;  // of least squares and rounding, alternating
+
 Candidates make_candidates(const Encoding& encoding) {
-  constexpr int kSteps = 10;
   Candidates out;
   const auto low = static_cast<float>(encoding.levels.front()), high = static_cast<float>(encoding.levels.back());
   const bool table = high - low != static_cast<float>(encoding.levels.size() - 1);
-  const float step = table ? (high - low) / 240 : 0.1F;
-  for (int i = -kSteps; i <= kSteps; ++i) {
+  const float unit = (table ? (high - low) / 15 : 1.0F);
+  for (int step = -kStepsALevel; step <= kStepsALevel; ++step) {
+    const float t = unit * static_cast<float>(step) / kStepsALevel;
     if (encoding.has_min) {
-      for (int j = 0; j < 3; ++j) {
-        out.lows.push_back(low - 0.25F * static_cast<float>(j));
-        out.highs.push_back(high + step * static_cast<float>(i));
+      for (int j = 0; j < kLows; ++j) {
+        out.lows.push_back(low - kLowStep * static_cast<float>(j));
+        out.highs.push_back(high + t);
       }
     } else {
-      out.targets.push_back(low + step * static_cast<float>(i));
-      out.targets.push_back(high + step * static_cast<float>(i));
+      out.targets.push_back(low - t);
+      out.targets.push_back(high + t);
     }
   }
   return out;
@@ -44,36 +54,28 @@ const Candidates& candidates_of(const Encoding& encoding) {
   return all[static_cast<size_t>(encoding.id)];
 }
 
-constexpr int kRounds = 2;
-
 }  // namespace
 
 void search_headers(const BlockBatch& batch, BlockHeader* out) {
   const Encoding& encoding = *batch.encoding;
   const Candidates& candidates = candidates_of(encoding);
-  std::array<float, 16> table;
-  const LevelSet levels = level_set(encoding, table);
+  const bool shared = encoding.sub_blocks() > 1;
   LaneGrid wanted;
   if (encoding.has_min) {
-    const bool min_positive = encoding.sub_blocks() > 1;  // the types of one sub-block store any binary16
-    search_kernels().search_affine(batch.lanes, levels,
-                                   {candidates.lows.data(), candidates.highs.data(),
-                                    static_cast<int>(candidates.lows.size()), kRounds, min_positive},
-                                   wanted);
+    // Shared minima are never negative; a block's own may be any binary16.
+    const AffineCandidates affine{candidates.lows.data(), candidates.highs.data(),
+                                  static_cast<int>(candidates.lows.size()), kRounds, shared};
+    search_kernels().search_affine(batch.lanes, batch.levels, affine, wanted);
   } else {
-    search_kernels().search_scale(
-        batch.lanes, levels, {candidates.targets.data(), static_cast<int>(candidates.targets.size()), kRounds}, wanted);
+    const ScaleCandidates scale{candidates.targets.data(), static_cast<int>(candidates.targets.size()), kRounds};
+    search_kernels().search_scale(batch.lanes, batch.levels, scale, wanted);
   }
+  if (shared) return choose_headers(batch, wanted, out);
   for (int b = 0; b < batch.count; ++b) {
     BlockWish wish;
-    for (int s = 0; s < encoding.sub_blocks(); ++s) {
-      const int lane = b * encoding.sub_blocks() + s;
-      const auto at = static_cast<size_t>(s);
-      wish.scale[at] = wanted.scale.lane[lane] * batch.from[static_cast<size_t>(b)];
-      wish.min[at] = wanted.min.lane[lane] * batch.from[static_cast<size_t>(b)];
-      for (int i = 0; i < encoding.sub; ++i) wish.importance[at] += batch.lanes.weight[i].lane[lane];
-    }
-    out[b] = batch.zero[static_cast<size_t>(b)] ? BlockHeader{} : encoding.snap(wish);
+    wish.scale[0] = wanted.scale.lane[b] / batch.factor_of(b);
+    wish.min[0] = wanted.min.lane[b] / batch.factor_of(b);
+    out[b] = encoding.snap(wish);
   }
 }
 
