@@ -14,7 +14,7 @@ namespace lowbit {
 
 /// Runs loops of independent tasks. The calling thread works too; a worker that is late to wake finds its share done
 /// by the others, so that a core taken by another process costs no more than its share (no static split, no barrier
-/// that spins for ever). One loop at a time; loops must not be nested.
+/// that spins for ever). One loop at a time, and none within a task: std::logic_error.
 class ThreadPool {
  public:
   /// `threads` counts the caller; 0 takes the number of processors this process may use.
@@ -33,19 +33,22 @@ class ThreadPool {
   void work(int worker);
   void drain(int worker);
 
+  bool wait_for(uint64_t seen) const;
+
   std::vector<std::thread> workers_;
   std::mutex mutex_;
   std::condition_variable wake_;
-  std::atomic<uint64_t> generation_{0};
   std::atomic<bool> stop_{false};
   std::atomic<int> sleeping_{0};
 
   // The loop in progress. Workers enter by raising inside_, and the loop is closed (open_) before run() returns.
+  // What waiting threads read over and over lies apart from what working threads write.
+  alignas(64) std::atomic<uint64_t> generation_{0};
+  alignas(64) std::atomic<bool> open_{false};
   const std::function<void(int64_t, int)>* task_ = nullptr;
   int64_t count_ = 0;
-  std::atomic<int64_t> next_{0};
-  std::atomic<int> inside_{0};
-  std::atomic<bool> open_{false};
+  alignas(64) std::atomic<int64_t> next_{0};
+  alignas(64) std::atomic<int> inside_{0};
   std::mutex error_mutex_;
   int64_t error_index_ = 0;
   std::exception_ptr error_;

@@ -1,10 +1,19 @@
+// Products with coded weights for AVX2 with AVX-VNNI: see matmul_codes_body.h.
 #include <immintrin.h>
 #include <stdint.h>
 
 #include "kernel/ops.h"
 
+// What the compiler must see in one piece to keep its arrays in registers.
+#define LOWBIT_INLINE inline __attribute__((always_inline))
+#define LOWBIT_INLINE_LAMBDA __attribute__((always_inline))
+
 namespace lowbit::avxvnni {
 
-#include "kernel/matmul_avx2_body.h"
+// The order matters.
+// clang-format off
+#include "kernel/codes_avx2.h"
+#include "kernel/matmul_codes_body.h"
+// clang-format on
 
 }  // namespace lowbit::avxvnni

@@ -50,6 +50,9 @@ void float_panels(const PackedView& w, int64_t begin, int64_t end, int64_t from,
   constexpr int P = T == 1 ? kSingleTokenPanels : kFloatPanels;
   int64_t panel = begin;
   for (; panel + P <= end; panel += P) float_tile<F, T, P>(w, panel, from, to, x, out, stride);
+  if constexpr (P >= 4) {  // two chains at least: one alone would wait for its own additions
+    for (; panel + 2 <= end; panel += 2) float_tile<F, T, 2>(w, panel, from, to, x, out, stride);
+  }
   for (; panel < end; ++panel) float_tile<F, T, 1>(w, panel, from, to, x, out, stride);
 }
 

@@ -1,0 +1,98 @@
+// What matmul_codes_body.h needs of AVX2, plain or (where __AVXVNNI__ is defined) with AVX-VNNI; included inside the
+// namespace of the instruction set.
+
+namespace {
+
+using Ints = __m256i;
+using Floats = __m256;
+
+constexpr int kRows = 8;  ///< of a panel that one register holds
+/// Tokens multiplied at once; registers of rows multiplied at once when tokens are many.
+constexpr int kTokens = 4, kManyUnits = 2;
+
+LOWBIT_INLINE Ints load_bytes(const uint8_t* p) { return _mm256_load_si256(reinterpret_cast<const __m256i*>(p)); }
+LOWBIT_INLINE void store_bytes(uint8_t* p, Ints a) { _mm256_store_si256(reinterpret_cast<__m256i*>(p), a); }
+LOWBIT_INLINE Floats load_floats(const float* p) { return _mm256_load_ps(p); }
+LOWBIT_INLINE void store_floats(float* p, Floats a) { _mm256_store_ps(p, a); }
+LOWBIT_INLINE Floats load_halves(const uint8_t* p) {
+  return _mm256_cvtph_ps(_mm_load_si128(reinterpret_cast<const __m128i*>(p)));
+}
+LOWBIT_INLINE Ints widen_signed(const uint8_t* p) {
+  return _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
+}
+LOWBIT_INLINE Ints widen_unsigned(const uint8_t* p) {
+  return _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
+}
+
+LOWBIT_INLINE __m256i row_mask(int64_t rows) {
+  const int left = rows >= kRows ? kRows : rows > 0 ? static_cast<int>(rows) : 0;
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(left), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+/// The outputs of up to kRows rows.
+LOWBIT_INLINE Floats load_rows(const float* p, int64_t rows) { return _mm256_maskload_ps(p, row_mask(rows)); }
+LOWBIT_INLINE void store_rows(float* p, Floats a, int64_t rows) { _mm256_maskstore_ps(p, row_mask(rows), a); }
+
+LOWBIT_INLINE Ints zero() { return _mm256_setzero_si256(); }
+LOWBIT_INLINE Floats zero_floats() { return _mm256_setzero_ps(); }
+LOWBIT_INLINE Ints every_byte(int x) { return _mm256_set1_epi8(static_cast<char>(x)); }
+LOWBIT_INLINE Ints every_int(int x) { return _mm256_set1_epi32(x); }
+LOWBIT_INLINE Floats every_float(float x) { return _mm256_set1_ps(x); }
+LOWBIT_INLINE Ints bits_and(Ints a, Ints b) { return _mm256_and_si256(a, b); }
+/// a | (b & mask)
+LOWBIT_INLINE Ints or_masked(Ints a, Ints b, Ints mask) { return _mm256_or_si256(a, _mm256_and_si256(b, mask)); }
+LOWBIT_INLINE Ints flip_top_bits(Ints a) { return _mm256_xor_si256(a, every_byte(-128)); }
+template <int kBy>
+LOWBIT_INLINE Ints words_left(Ints a) {
+  return _mm256_slli_epi16(a, kBy);
+}
+template <int kBy>
+LOWBIT_INLINE Ints words_right(Ints a) {
+  return _mm256_srli_epi16(a, kBy);
+}
+LOWBIT_INLINE Ints ints_left(Ints a, int by) { return _mm256_sll_epi32(a, _mm_cvtsi32_si128(by)); }
+LOWBIT_INLINE Ints high_nibbles(Ints a) { return _mm256_srli_epi32(a, 4); }
+
+using Table = __m256i;
+LOWBIT_INLINE Table load_table(const uint8_t* p) {
+  return _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+}
+LOWBIT_INLINE Ints look_up(Table table, Ints codes) { return _mm256_shuffle_epi8(table, codes); }
+
+LOWBIT_INLINE Floats to_floats(Ints a) { return _mm256_cvtepi32_ps(a); }
+LOWBIT_INLINE Floats mul(Floats a, Floats b) { return _mm256_mul_ps(a, b); }
+LOWBIT_INLINE Floats fma(Floats a, Floats b, Floats c) { return _mm256_fmadd_ps(a, b, c); }
+LOWBIT_INLINE Floats fnma(Floats a, Floats b, Floats c) { return _mm256_fnmadd_ps(a, b, c); }
+
+#if defined(__AVXVNNI__)
+/// Codes enter products as they are, and products of 4 columns are added to 32-bit sums in one step.
+struct DirectDot {
+  static constexpr bool kSigned = false, kInWords = false;
+  LOWBIT_INLINE static Ints add(Ints dot, Ints codes, Ints four) { return _mm256_dpbusd_avx_epi32(dot, codes, four); }
+};
+template <int kBits, bool kTable>
+using DotRule = DirectDot;
+#else
+/// Products of 2 columns are 16-bit sums, saturated: a pair is at most 2 * 127 * (2^bits - 1), so kStep groups of 4
+/// columns are added up before they are widened. Codes of 8 bits are too large: they enter as signed numbers of at most
+/// 128, whose sign goes to the activation, so that a pair stays within 2 * 128 * 127.
+template <bool kAreSigned, int kGroups>
+struct DotInWords {
+  static constexpr bool kSigned = kAreSigned, kInWords = true;
+  static constexpr int kStep = kGroups;
+  LOWBIT_INLINE static Ints pairs(Ints codes, Ints four) {
+    if constexpr (kSigned) return _mm256_maddubs_epi16(_mm256_abs_epi8(codes), _mm256_sign_epi8(four, codes));
+    return _mm256_maddubs_epi16(codes, four);
+  }
+  LOWBIT_INLINE static Ints add_words(Ints a, Ints b) { return _mm256_add_epi16(a, b); }
+  LOWBIT_INLINE static Ints add_widened(Ints dot, Ints words) {
+    return _mm256_add_epi32(dot, _mm256_madd_epi16(words, _mm256_set1_epi16(1)));
+  }
+};
+template <int kBits, bool kTable>
+using DotRule = DotInWords<kBits == 8 || kTable, kBits == 8 || kTable ? 1
+                                                 : kBits <= 4         ? 8
+                                                 : kBits == 5         ? 4
+                                                                      : 2>;
+#endif
+
+}  // namespace

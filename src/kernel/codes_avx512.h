@@ -1,0 +1,72 @@
+// What matmul_codes_body.h needs of AVX-512 with VNNI; included inside the namespace of the instruction set.
+
+namespace {
+
+using Ints = __m512i;
+using Floats = __m512;
+
+constexpr int kRows = 16;  ///< of a panel that one register holds
+/// Tokens multiplied at once; registers of rows multiplied at once when tokens are many.
+constexpr int kTokens = 6, kManyUnits = 2;
+
+LOWBIT_INLINE Ints load_bytes(const uint8_t* p) { return _mm512_load_si512(p); }
+LOWBIT_INLINE void store_bytes(uint8_t* p, Ints a) { _mm512_store_si512(p, a); }
+LOWBIT_INLINE Floats load_floats(const float* p) { return _mm512_load_ps(p); }
+LOWBIT_INLINE void store_floats(float* p, Floats a) { _mm512_store_ps(p, a); }
+LOWBIT_INLINE Floats load_halves(const uint8_t* p) {
+  return _mm512_cvtph_ps(_mm256_load_si256(reinterpret_cast<const __m256i*>(p)));
+}
+LOWBIT_INLINE Ints widen_signed(const uint8_t* p) {
+  return _mm512_cvtepi8_epi32(_mm_load_si128(reinterpret_cast<const __m128i*>(p)));
+}
+LOWBIT_INLINE Ints widen_unsigned(const uint8_t* p) {
+  return _mm512_cvtepu8_epi32(_mm_load_si128(reinterpret_cast<const __m128i*>(p)));
+}
+
+LOWBIT_INLINE __mmask16 row_mask(int64_t rows) {
+  return static_cast<__mmask16>(rows >= kRows ? 0xffffu : rows > 0 ? (1u << rows) - 1 : 0u);
+}
+/// The outputs of up to kRows rows.
+LOWBIT_INLINE Floats load_rows(const float* p, int64_t rows) { return _mm512_maskz_loadu_ps(row_mask(rows), p); }
+LOWBIT_INLINE void store_rows(float* p, Floats a, int64_t rows) { _mm512_mask_storeu_ps(p, row_mask(rows), a); }
+
+LOWBIT_INLINE Ints zero() { return _mm512_setzero_si512(); }
+LOWBIT_INLINE Floats zero_floats() { return _mm512_setzero_ps(); }
+LOWBIT_INLINE Ints every_byte(int x) { return _mm512_set1_epi8(static_cast<char>(x)); }
+LOWBIT_INLINE Ints every_int(int x) { return _mm512_set1_epi32(x); }
+LOWBIT_INLINE Floats every_float(float x) { return _mm512_set1_ps(x); }
+LOWBIT_INLINE Ints bits_and(Ints a, Ints b) { return _mm512_and_si512(a, b); }
+/// a | (b & mask)
+LOWBIT_INLINE Ints or_masked(Ints a, Ints b, Ints mask) { return _mm512_ternarylogic_epi32(a, b, mask, 0xf8); }
+LOWBIT_INLINE Ints flip_top_bits(Ints a) { return _mm512_xor_si512(a, every_byte(-128)); }
+template <unsigned kBy>
+LOWBIT_INLINE Ints words_left(Ints a) {
+  return _mm512_slli_epi16(a, kBy);
+}
+template <unsigned kBy>
+LOWBIT_INLINE Ints words_right(Ints a) {
+  return _mm512_srli_epi16(a, kBy);
+}
+LOWBIT_INLINE Ints ints_left(Ints a, int by) { return _mm512_sll_epi32(a, _mm_cvtsi32_si128(by)); }
+LOWBIT_INLINE Ints high_nibbles(Ints a) { return _mm512_srli_epi32(a, 4); }
+
+using Table = __m512i;
+LOWBIT_INLINE Table load_table(const uint8_t* p) {
+  return _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+}
+LOWBIT_INLINE Ints look_up(Table table, Ints codes) { return _mm512_shuffle_epi8(table, codes); }
+
+LOWBIT_INLINE Floats to_floats(Ints a) { return _mm512_cvtepi32_ps(a); }
+LOWBIT_INLINE Floats mul(Floats a, Floats b) { return _mm512_mul_ps(a, b); }
+LOWBIT_INLINE Floats fma(Floats a, Floats b, Floats c) { return _mm512_fmadd_ps(a, b, c); }
+LOWBIT_INLINE Floats fnma(Floats a, Floats b, Floats c) { return _mm512_fnmadd_ps(a, b, c); }
+
+/// Codes enter products as they are, and products of 4 columns are added to 32-bit sums in one step.
+struct DirectDot {
+  static constexpr bool kSigned = false, kInWords = false;
+  LOWBIT_INLINE static Ints add(Ints dot, Ints codes, Ints four) { return _mm512_dpbusd_epi32(dot, codes, four); }
+};
+template <int kBits, bool kTable>
+using DotRule = DirectDot;
+
+}  // namespace

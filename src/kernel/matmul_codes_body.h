@@ -1,0 +1,404 @@
+// Products with coded weights, written against the names of codes_*.h and included inside the namespace of an
+// instruction set. matmul_ref.cc defines the order of operations.
+//
+// Rows are taken by units: so many as one register holds, a panel or half of one. One token is bound by memory: its
+// kernel decodes tiles in registers as they stream by. Many tokens are bound by arithmetic: codes and scales of a block
+// of tiles are decoded once, to bytes and floats that stay in a near cache, and one kernel for all families multiplies
+// them, two units at a time so that a broadcast serves both.
+
+namespace {
+
+constexpr int kHalves = kPanelRows / kRows;
+/// Tiles between two visits of the outputs: what the units decode to, and a group's activations, stay in a near cache.
+constexpr int kBlockTiles = 32;
+static_assert(kBlockTiles % kChunkTiles == 0);
+
+/// Moves bits from bit kFrom of each byte to bit kTo; what comes along from the neighbour is of no meaning.
+template <int kFrom, int kTo>
+LOWBIT_INLINE Ints move_bits(Ints bytes) {
+  if constexpr (kFrom < kTo) return words_left<kTo - kFrom>(bytes);
+  if constexpr (kFrom > kTo) return words_right<kFrom - kTo>(bytes);
+  return bytes;
+}
+
+/// The codes of group kGroup, unsigned: byte 4 r + k is row r, column 4 kGroup + k.
+template <int kBits, int kGroup>
+LOWBIT_INLINE Ints load_group(const uint8_t* planes) {
+  if constexpr (kBits == 8) return load_bytes(planes + 64 * kGroup);
+  constexpr int kLow = kBits >= 4 ? 4 : 0;  // bits that the 4-bit plane gives
+  Ints code = zero();
+  if constexpr (kLow == 4) {
+    code = bits_and(move_bits<kGroup / 4 * 4, 0>(load_bytes(planes + 64 * (kGroup % 4))), every_byte(15));
+    planes += 256;
+  }
+  if constexpr (kBits == 2 || kBits == 3 || kBits == 6) {
+    const Ints bits = move_bits<kGroup % 4 * 2, kLow>(load_bytes(planes + 64 * (kGroup / 4)));
+    code = kLow == 4 ? or_masked(code, bits, every_byte(3 << kLow)) : bits_and(bits, every_byte(3));
+    planes += 128;
+  }
+  if constexpr (kBits % 2 == 1) {
+    code = or_masked(code, move_bits<kGroup, kBits - 1>(load_bytes(planes)), every_byte(1 << (kBits - 1)));
+  }
+  return code;
+}
+
+/// What multiplies the dots and sums of a unit's tile.
+template <Family F>
+struct Scales {
+  static constexpr FamilyTraits kTraits = traits(F);
+  static constexpr int kParts = kTraits.sub_scales == 2 ? 2 : 1;
+  Floats scale[kParts], minimum[kParts];
+
+  /// `chunk` is that of the tile, `first` the unit's first row in its panel.
+  LOWBIT_INLINE void read(const uint8_t* chunk, int tiles, int tile, int first) {
+    const uint8_t* scales = chunk + scales_at(kTraits) + tile * scales_bytes(kTraits);
+    const uint8_t* minima = chunk + minima_at(kTraits, tiles) + tile * scales_bytes(kTraits);
+    if constexpr (kTraits.sub_scales == 0) {
+      scale[0] = load_halves(scales + 2 * first);
+      if constexpr (kTraits.minima) minimum[0] = load_halves(minima + 2 * first);
+      return;
+    }
+    const Floats d = load_halves(chunk + 2 * first);
+    for (int s = 0; s < kParts; ++s) {
+      const int at = kPanelRows * s + first;
+      Ints whole = widen_signed(scales + at);
+      if constexpr (kTraits.bits == 2) whole = bits_and(whole, every_int(15));
+      scale[s] = mul(d, to_floats(whole));
+      if constexpr (kTraits.minima) {
+        const Ints least = kTraits.bits == 2 ? high_nibbles(widen_unsigned(scales + at)) : widen_unsigned(minima + at);
+        minimum[s] = mul(load_halves(chunk + 2 * kPanelRows + 2 * first), to_floats(least));
+      }
+    }
+  }
+};
+
+/// A unit's tile as it is stored.
+template <Family F>
+struct StoredTile {
+  static constexpr FamilyTraits kTraits = traits(F);
+  static constexpr int kParts = Scales<F>::kParts;
+  static constexpr bool kMinima = kTraits.minima;
+  using Rule = DotRule<kTraits.bits, kTraits.table>;
+  const uint8_t* planes;
+  Table table;
+  Scales<F> scales;
+
+  /// The codes as they enter products.
+  template <int kGroup>
+  LOWBIT_INLINE Ints group() const {
+    Ints codes = load_group<kTraits.bits, kGroup>(planes);
+    if constexpr (kTraits.table) codes = look_up(table, codes);
+    if constexpr (Rule::kSigned) codes = flip_top_bits(codes);
+    return codes;
+  }
+  LOWBIT_INLINE Floats scale(int part) const { return scales.scale[part]; }
+  LOWBIT_INLINE Floats minimum(int part) const { return scales.minimum[part]; }
+  /// What a dot product starts from, of minus the sum of its activations: the offset of symmetric codes.
+  LOWBIT_INLINE Ints start(int32_t minus_sum) const {
+    if constexpr (kMinima || Rule::kSigned) return zero();
+    return ints_left(every_int(minus_sum), offset_shift(kTraits));
+  }
+};
+
+/// A unit's tile decoded to one byte a code and to floats: scale of each part, then minimum of each part.
+template <int kParts, bool kMinima>
+struct alignas(64) TileBytes {
+  uint8_t codes[8][4 * kRows];
+  float floats[kParts * (kMinima ? 2 : 1)][kRows];
+};
+
+template <int kTheParts, bool kHasMinima, typename TheRule>
+struct DecodedTile {
+  static constexpr int kParts = kTheParts;
+  static constexpr bool kMinima = kHasMinima;
+  using Rule = TheRule;
+  const TileBytes<kParts, kMinima>* bytes;
+  int shift;
+
+  template <int kGroup>
+  LOWBIT_INLINE Ints group() const {
+    return load_bytes(bytes->codes[kGroup]);
+  }
+  LOWBIT_INLINE Floats scale(int part) const { return load_floats(bytes->floats[part]); }
+  LOWBIT_INLINE Floats minimum(int part) const { return load_floats(bytes->floats[kParts + part]); }
+  LOWBIT_INLINE Ints start(int32_t minus_sum) const {
+    if constexpr (kMinima || Rule::kSigned) return zero();
+    return ints_left(every_int(minus_sum), shift);
+  }
+};
+
+/// Four activations for all rows.
+LOWBIT_INLINE Ints broadcast4(const int8_t* x) {
+  int32_t four;
+  __builtin_memcpy(&four, x, sizeof four);
+  return every_int(four);
+}
+
+/// dot += the products of groups [kGroup, kEnd); each decoded group serves T tokens, each broadcast P units.
+template <typename Tile, int P, int T, int kGroup, int kEnd>
+LOWBIT_INLINE void add_groups(const Tile (&tile)[P], const ActivationTile* x, Ints (&dot)[P][T]) {
+  Ints codes[P];
+  for (int p = 0; p < P; ++p) codes[p] = tile[p].template group<kGroup>();
+  for (int t = 0; t < T; ++t) {
+    const Ints four = broadcast4(x[t].codes + 4 * kGroup);
+    for (int p = 0; p < P; ++p) dot[p][t] = Tile::Rule::add(dot[p][t], codes[p], four);
+  }
+  if constexpr (kGroup + 1 < kEnd) add_groups<Tile, P, T, kGroup + 1, kEnd>(tile, x, dot);
+}
+
+/// words = or (unless kFirst) += the products of groups [kGroup, kEnd).
+template <typename Tile, int P, int T, int kGroup, int kEnd, bool kFirst>
+LOWBIT_INLINE void add_pairs(const Tile (&tile)[P], const ActivationTile* x, Ints (&words)[P][T]) {
+  using Rule = typename Tile::Rule;
+  Ints codes[P];
+  for (int p = 0; p < P; ++p) codes[p] = tile[p].template group<kGroup>();
+  for (int t = 0; t < T; ++t) {
+    const Ints four = broadcast4(x[t].codes + 4 * kGroup);
+    for (int p = 0; p < P; ++p) {
+      const Ints pairs = Rule::pairs(codes[p], four);
+      words[p][t] = kFirst ? pairs : Rule::add_words(words[p][t], pairs);
+    }
+  }
+  if constexpr (kGroup + 1 < kEnd) add_pairs<Tile, P, T, kGroup + 1, kEnd, false>(tile, x, words);
+}
+
+/// add_groups by way of 16-bit sums.
+template <typename Tile, int P, int T, int kGroup, int kEnd>
+LOWBIT_INLINE void add_groups_in_words(const Tile (&tile)[P], const ActivationTile* x, Ints (&dot)[P][T]) {
+  using Rule = typename Tile::Rule;
+  constexpr int kNext = kGroup + Rule::kStep < kEnd ? kGroup + Rule::kStep : kEnd;
+  Ints words[P][T];
+  add_pairs<Tile, P, T, kGroup, kNext, true>(tile, x, words);
+  for (int p = 0; p < P; ++p) {
+    for (int t = 0; t < T; ++t) dot[p][t] = Rule::add_widened(dot[p][t], words[p][t]);
+  }
+  if constexpr (kNext < kEnd) add_groups_in_words<Tile, P, T, kNext, kEnd>(tile, x, dot);
+}
+
+/// One part (all, or a half with a scale of its own) of a tile: value = or += dot * scale.
+template <typename Tile, int P, int T, int kPart>
+LOWBIT_INLINE void add_part(const Tile (&tile)[P], const ActivationTile* x, Floats (&value)[P][T]) {
+  constexpr int kGroups = 8 / Tile::kParts;
+  Ints dot[P][T];
+  for (int t = 0; t < T; ++t) {
+    const int32_t minus_sum = Tile::kParts == 2 ? x[t].minus_half_sum[kPart] : x[t].minus_sum;
+    for (int p = 0; p < P; ++p) dot[p][t] = tile[p].start(minus_sum);
+  }
+  if constexpr (Tile::Rule::kInWords) {
+    add_groups_in_words<Tile, P, T, kPart * kGroups, (kPart + 1) * kGroups>(tile, x, dot);
+  } else {
+    add_groups<Tile, P, T, kPart * kGroups, (kPart + 1) * kGroups>(tile, x, dot);
+  }
+  for (int p = 0; p < P; ++p) {
+    const Floats scale = tile[p].scale(kPart);
+    for (int t = 0; t < T; ++t) {
+      const Floats dots = to_floats(dot[p][t]);
+      value[p][t] = kPart == 0 ? mul(dots, scale) : fma(dots, scale, value[p][t]);
+    }
+  }
+}
+
+/// total += a tile of P units by T tokens.
+template <typename Tile, int P, int T>
+LOWBIT_INLINE void add_tile(const Tile (&tile)[P], const ActivationTile* x, Floats (&total)[P][T]) {
+  Floats value[P][T];
+  add_part<Tile, P, T, 0>(tile, x, value);
+  if constexpr (Tile::kParts == 2) add_part<Tile, P, T, 1>(tile, x, value);
+  for (int p = 0; p < P; ++p) {
+    for (int t = 0; t < T; ++t) {
+      if constexpr (Tile::kMinima) {
+        const float* sums = Tile::kParts == 2 ? x[t].half_sum : &x[t].sum;
+        for (int s = 0; s < Tile::kParts; ++s)
+          value[p][t] = fnma(tile[p].minimum(s), every_float(sums[s]), value[p][t]);
+      }
+      total[p][t] = fma(value[p][t], every_float(x[t].scale), total[p][t]);
+    }
+  }
+}
+
+/// Memory is read at full speed only when it is asked for well ahead: hardware gives up at each change of pace between
+/// headers and tiles. Addresses beyond the matrix are ignored.
+template <Family F>
+LOWBIT_INLINE void prefetch(const uint8_t* planes, int tile) {
+  constexpr FamilyTraits kTraits = traits(F);
+  constexpr int kAhead = 8192;
+  if (tile == 0) {
+    for (int i = 64; i <= header_bytes(kTraits, kChunkTiles); i += 64) _mm_prefetch(planes + kAhead - i, _MM_HINT_T0);
+  }
+  for (int i = 0; i < tile_bytes(kTraits); i += 64) _mm_prefetch(planes + kAhead + i, _MM_HINT_T0);
+}
+
+/// Calls f(the P units of a panel from `half` on, index) for tiles [0, tiles) from `chunk` on.
+template <Family F, int P, typename Function>
+LOWBIT_INLINE void for_tiles(const uint8_t* chunk, int half, int64_t tiles, Table table, Function f) {
+  constexpr FamilyTraits kTraits = traits(F);
+  StoredTile<F> unit[P];
+  for (int64_t done = 0; done < tiles; done += kChunkTiles) {
+    const int n = tiles - done < kChunkTiles ? static_cast<int>(tiles - done) : kChunkTiles;
+    const uint8_t* planes = chunk + header_bytes(kTraits, n);
+    for (int i = 0; i < n; ++i, planes += tile_bytes(kTraits)) {
+      prefetch<F>(planes, i);
+      for (int p = 0; p < P; ++p) {
+        unit[p].planes = planes + (half + p) * 4 * kRows;
+        unit[p].table = table;
+        unit[p].scales.read(chunk, n, i, (half + p) * kRows);
+      }
+      f(unit, done + i);
+    }
+    chunk = planes;
+  }
+}
+
+/// A panel by T <= kTokens tokens, all columns.
+template <Family F, int T>
+void multiply_few(const PackedView& w, int64_t panel, Table table, const ActivationTile* x, float* out,
+                  int64_t stride) {
+  Floats total[kHalves][T];
+  for (int p = 0; p < kHalves; ++p) {
+    for (int t = 0; t < T; ++t) total[p][t] = zero_floats();
+  }
+  for_tiles<F, kHalves>(w.data + static_cast<uint64_t>(panel) * w.panel_bytes, 0, w.cols / kTileCols, table,
+                        [&](const StoredTile<F>(&unit)[kHalves], int64_t i)
+                            LOWBIT_INLINE_LAMBDA { add_tile<StoredTile<F>, kHalves, T>(unit, x + i * T, total); });
+  for (int p = 0; p < kHalves; ++p) {
+    const int64_t row = panel * kPanelRows + p * kRows;
+    for (int t = 0; t < T; ++t) store_rows(out + t * stride + row, total[p][t], w.rows - row);
+  }
+}
+
+template <Family F, int T>
+auto pick_few(int64_t tokens) -> void (*)(const PackedView&, int64_t, Table, const ActivationTile*, float*, int64_t) {
+  if constexpr (T == 1)
+    return multiply_few<F, 1>;
+  else
+    return tokens == T ? multiply_few<F, T> : pick_few<F, T - 1>(tokens);
+}
+
+/// `count` decoded tiles of P units by T tokens, added to out (or put there, if they are the first).
+template <int kParts, bool kMinima, typename Rule, int P, int T>
+void multiply_decoded(const TileBytes<kParts, kMinima> (*tiles)[kBlockTiles], int64_t count, int shift,
+                      const ActivationTile* x, bool first, float* out, int64_t stride, int64_t rows) {
+  Floats total[P][T];
+  DecodedTile<kParts, kMinima, Rule> tile[P];
+  for (int p = 0; p < P; ++p) {
+    tile[p].shift = shift;
+    for (int t = 0; t < T; ++t) {
+      total[p][t] = first ? zero_floats() : load_rows(out + t * stride + p * kRows, rows - p * kRows);
+    }
+  }
+  for (int64_t i = 0; i < count; ++i, x += T) {
+    for (int p = 0; p < P; ++p) tile[p].bytes = &tiles[p][i];
+    add_tile<DecodedTile<kParts, kMinima, Rule>, P, T>(tile, x, total);
+  }
+  for (int p = 0; p < P; ++p) {
+    for (int t = 0; t < T; ++t) store_rows(out + t * stride + p * kRows, total[p][t], rows - p * kRows);
+  }
+}
+
+template <int kParts, bool kMinima>
+using MultiplyDecoded = void (*)(const TileBytes<kParts, kMinima> (*)[kBlockTiles], int64_t, int, const ActivationTile*,
+                                 bool, float*, int64_t, int64_t);
+
+template <int kParts, bool kMinima, typename Rule, int P, int T>
+MultiplyDecoded<kParts, kMinima> pick_decoded(int64_t tokens) {
+  if constexpr (T == 1)
+    return multiply_decoded<kParts, kMinima, Rule, P, 1>;
+  else if (tokens == T)
+    return multiply_decoded<kParts, kMinima, Rule, P, T>;
+  else
+    return pick_decoded<kParts, kMinima, Rule, P, T - 1>(tokens);
+}
+
+template <Family F, int kGroup, typename Bytes>
+LOWBIT_INLINE void store_groups(const StoredTile<F>& unit, Bytes& to) {
+  store_bytes(to.codes[kGroup], unit.template group<kGroup>());
+  if constexpr (kGroup + 1 < 8) store_groups<F, kGroup + 1>(unit, to);
+}
+
+template <Family F, typename Bytes>
+void decode_tiles(const uint8_t* chunk, int half, int64_t tiles, Table table, Bytes* out) {
+  for_tiles<F, 1>(chunk, half, tiles, table, [&](const StoredTile<F>(&unit)[1], int64_t i) LOWBIT_INLINE_LAMBDA {
+    store_groups<F, 0>(unit[0], out[i]);
+    for (int s = 0; s < StoredTile<F>::kParts; ++s) {
+      store_floats(out[i].floats[s], unit[0].scale(s));
+      if constexpr (StoredTile<F>::kMinima) store_floats(out[i].floats[StoredTile<F>::kParts + s], unit[0].minimum(s));
+    }
+  });
+}
+
+template <Family F>
+void matmul_many(const PackedView& w, int64_t begin, int64_t end, const ActivationView& x, Table table, float* out,
+                 int64_t stride) {
+  constexpr FamilyTraits kTraits = traits(F);
+  constexpr int kParts = StoredTile<F>::kParts;
+  constexpr bool kMinima = kTraits.minima;
+  using Rule = typename StoredTile<F>::Rule;
+  TileBytes<kParts, kMinima> decoded[kManyUnits][kBlockTiles];
+  const auto* activations = static_cast<const ActivationTile*>(x.data);
+  const int64_t tiles = w.cols / kTileCols;
+  for (int64_t from = 0; from < tiles; from += kBlockTiles) {
+    const int64_t count = tiles - from < kBlockTiles ? tiles - from : kBlockTiles;
+    const uint64_t offset = static_cast<uint64_t>(from / kChunkTiles * chunk_bytes(kTraits, kChunkTiles));
+    for (int64_t unit = begin * kHalves, units = 0; unit < end * kHalves; unit += units) {
+      units = unit + kManyUnits <= end * kHalves ? kManyUnits : 1;
+      for (int64_t u = 0; u < units; ++u) {
+        const uint8_t* panel = w.data + static_cast<uint64_t>((unit + u) / kHalves) * w.panel_bytes;
+        decode_tiles<F>(panel + offset, static_cast<int>((unit + u) % kHalves), count, table, decoded[u]);
+      }
+      for (int64_t token = 0; token < x.tokens; token += kTokens) {
+        const int64_t tokens = x.tokens - token < kTokens ? x.tokens - token : kTokens;
+        const auto multiply = units == kManyUnits ? pick_decoded<kParts, kMinima, Rule, kManyUnits, kTokens>(tokens)
+                                                  : pick_decoded<kParts, kMinima, Rule, 1, kTokens>(tokens);
+        multiply(decoded, count, offset_shift(kTraits), activations + token * tiles + from * tokens, from == 0,
+                 out + token * stride + unit * kRows, stride, w.rows - unit * kRows);
+      }
+    }
+  }
+}
+
+template <Family F>
+void matmul_of(const PackedView& w, int64_t begin, int64_t end, const ActivationView& x, float* out, int64_t stride) {
+  const Table table = load_table(w.table);
+  if (x.tokens > kTokens) return matmul_many<F>(w, begin, end, x, table, out, stride);
+  const auto multiply = pick_few<F, kTokens>(x.tokens);
+  const auto* activations = static_cast<const ActivationTile*>(x.data);
+  for (int64_t panel = begin; panel < end; ++panel) multiply(w, panel, table, activations, out, stride);
+}
+
+}  // namespace
+
+const int kCodeGroup = kTokens;
+
+void matmul_codes(const PackedView& w, int64_t begin, int64_t end, const ActivationView& x, float* out,
+                  int64_t out_stride) {
+  switch (w.family) {
+    case Family::S4:
+      return matmul_of<Family::S4>(w, begin, end, x, out, out_stride);
+    case Family::M4:
+      return matmul_of<Family::M4>(w, begin, end, x, out, out_stride);
+    case Family::T4:
+      return matmul_of<Family::T4>(w, begin, end, x, out, out_stride);
+    case Family::S5:
+      return matmul_of<Family::S5>(w, begin, end, x, out, out_stride);
+    case Family::M5:
+      return matmul_of<Family::M5>(w, begin, end, x, out, out_stride);
+    case Family::S8:
+      return matmul_of<Family::S8>(w, begin, end, x, out, out_stride);
+    case Family::K2:
+      return matmul_of<Family::K2>(w, begin, end, x, out, out_stride);
+    case Family::K3:
+      return matmul_of<Family::K3>(w, begin, end, x, out, out_stride);
+    case Family::K4:
+      return matmul_of<Family::K4>(w, begin, end, x, out, out_stride);
+    case Family::TK4:
+      return matmul_of<Family::TK4>(w, begin, end, x, out, out_stride);
+    case Family::K5:
+      return matmul_of<Family::K5>(w, begin, end, x, out, out_stride);
+    case Family::K6:
+      return matmul_of<Family::K6>(w, begin, end, x, out, out_stride);
+    case Family::F32:
+    case Family::F16:
+    case Family::BF16:
+      return;
+  }
+}
