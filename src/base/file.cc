@@ -7,79 +7,15 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
-#include <atomic>
 #include <cerrno>
 #include <csignal>
 #include <cstring>
 #include <utility>
 
 #include "base/error.h"
+#include "base/signals.h"
 
 namespace lowbit {
-
-/// A mapping as the SIGBUS handler sees it: made once, reused, never freed, so that the handler can walk the list at
-/// any moment without a lock.
-class MappingGuard {
- public:
-  static MappingGuard* acquire(const void* data, size_t size, const std::string& path) {
-    install_handler();
-    MappingGuard* guard = first_;
-    bool free_slot = true;
-    while (guard != nullptr && !guard->free_.compare_exchange_strong(free_slot, false)) {
-      free_slot = true;
-      guard = guard->next_;
-    }
-    if (guard == nullptr) {
-      guard = new MappingGuard;
-      guard->next_ = first_;
-      while (!first_.compare_exchange_weak(guard->next_, guard)) {
-      }
-    }
-    const size_t length = path.copy(guard->path_.data(), guard->path_.size() - 1);
-    guard->path_[length] = '\0';
-    guard->end_ = static_cast<const char*>(data) + size;
-    guard->begin_ = static_cast<const char*>(data);
-    return guard;
-  }
-  void release() {
-    begin_ = nullptr;
-    end_ = nullptr;
-    free_ = true;
-  }
-
- private:
-  static void install_handler() {
-    [[maybe_unused]] static const bool installed = [] {
-      struct sigaction action {};
-      action.sa_sigaction = handle;
-      action.sa_flags = SA_SIGINFO | SA_RESETHAND;  // a fault elsewhere is re-raised with the default action
-      return sigaction(SIGBUS, &action, nullptr) == 0;
-    }();
-  }
-
-  static void put(const char* text) {
-    [[maybe_unused]] const ssize_t n = ::write(STDERR_FILENO, text, std::strlen(text));
-  }
-
-  static void handle(int, siginfo_t* info, void*) {
-    const char* at = static_cast<const char*>(info->si_addr);
-    for (const MappingGuard* guard = first_; guard != nullptr; guard = guard->next_) {
-      if (at < guard->begin_ || at >= guard->end_) continue;
-      put("error: ");
-      put(guard->path_.data());
-      put(": cannot be read any more: it was cut short or its disk failed while in use; check the file and run "
-          "again\n");
-      _exit(1);
-    }
-  }
-
-  inline static std::atomic<MappingGuard*> first_ = nullptr;
-  MappingGuard* next_ = nullptr;
-  std::atomic<bool> free_ = false;
-  std::atomic<const char*> begin_ = nullptr, end_ = nullptr;
-  std::array<char, 4096> path_{};
-};
 
 namespace {
 
@@ -141,7 +77,7 @@ MappedFile::MappedFile(const std::filesystem::path& path) : path_(path) {
     close(fd_);
     fail("{}: cannot be mapped: {}", path.string(), std::strerror(error));
   }
-  guard_ = MappingGuard::acquire(data_, size_, path_.string());
+  note_ = SignalNote::mapping(data_, size_, path_.string());
 }
 
 MappedFile::MappedFile(MappedFile&& other) noexcept
@@ -149,10 +85,10 @@ MappedFile::MappedFile(MappedFile&& other) noexcept
       fd_(std::exchange(other.fd_, -1)),
       data_(std::exchange(other.data_, nullptr)),
       size_(std::exchange(other.size_, 0)),
-      guard_(std::exchange(other.guard_, nullptr)) {}
+      note_(std::exchange(other.note_, nullptr)) {}
 
 MappedFile::~MappedFile() {
-  if (guard_ != nullptr) guard_->release();
+  if (note_ != nullptr) note_->release();
   if (data_ != nullptr) munmap(data_, size_);
   if (fd_ >= 0) close(fd_);
 }
@@ -213,7 +149,10 @@ AtomicFile::AtomicFile(std::filesystem::path path)
   }
   ignore_file_size_signal();
   fd_ = open_temporary(temporary_, path_);
-  if (ftruncate(fd_, 0) == 0) return;
+  if (ftruncate(fd_, 0) == 0) {
+    note_ = SignalNote::temporary(temporary_.string());
+    return;
+  }
   const int error = errno;
   close(fd_);
   fail("{}: cannot be written: {}", path_.string(), std::strerror(error));
@@ -222,6 +161,7 @@ AtomicFile::AtomicFile(std::filesystem::path path)
 AtomicFile::~AtomicFile() {
   if (fd_ < 0) return;
   unlink(temporary_.c_str());
+  note_->release();
   close(fd_);
 }
 
@@ -254,6 +194,7 @@ void AtomicFile::write(uint64_t offset, std::span<const std::byte> bytes) {
 void AtomicFile::finish() {
   if (fsync(fd_) != 0) fail("{}: cannot be flushed to disk: {}", path_.string(), reason());
   if (rename(temporary_.c_str(), path_.c_str()) != 0) fail("{}: cannot be put in place: {}", path_.string(), reason());
+  note_->release();
   close(std::exchange(fd_, -1));
   sync_folder(path_);
 }

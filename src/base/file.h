@@ -10,7 +10,7 @@
 
 namespace lowbit {
 
-class MappingGuard;
+class SignalNote;
 
 /// A file mapped read-only, whole. Pages are read on first touch and can be dropped again.
 /// If the file shrinks while it is mapped (or its disk fails), touching the lost pages would raise SIGBUS: a handler
@@ -38,7 +38,7 @@ class MappedFile {
   int fd_ = -1;
   void* data_ = nullptr;
   size_t size_ = 0;
-  MappingGuard* guard_ = nullptr;  // what the SIGBUS handler knows of this mapping
+  SignalNote* note_ = nullptr;
 };
 
 /// Reads a whole (small) file, which may be a pipe. Throws Error if it cannot, or if it is larger than `limit` bytes.
@@ -68,6 +68,7 @@ class AtomicFile {
  private:
   std::filesystem::path path_, temporary_;
   int fd_ = -1;
+  SignalNote* note_ = nullptr;
 };
 
 /// An AtomicFile of one piece.

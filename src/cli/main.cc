@@ -1,11 +1,12 @@
 #include <fmt/core.h>
 
-#include <csignal>
 #include <cstdio>
 #include <exception>
+#include <filesystem>
 
 #include "base/error.h"
 #include "base/progress.h"
+#include "base/signals.h"
 #include "cli/command.h"
 
 namespace {
@@ -45,13 +46,15 @@ int run(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  std::signal(SIGXFSZ, SIG_IGN);  // a file-size limit is then an error of write(), told like any other
+  lowbit::remove_temporaries_on_interrupt();
   try {
     return run(argc, argv);
   } catch (const lowbit::Error& e) {
     fmt::print(stderr, "lowbit: error: {}\n", e.what());
   } catch (const std::bad_alloc&) {
     fmt::print(stderr, "lowbit: error: out of memory; use a smaller --ctx, fewer --threads or a smaller model\n");
+  } catch (const std::filesystem::filesystem_error& e) {
+    fmt::print(stderr, "lowbit: error: {}: {}\n", lowbit::one_line(e.path1().string()), e.code().message());
   } catch (const std::exception& e) {
     fmt::print(stderr, "lowbit: error: {} (this is a defect of lowbit: please report it)\n", e.what());
   }

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/signals.h"
 
 namespace lowbit {
 namespace {
@@ -105,7 +106,7 @@ TEST_F(FileTest, AFileCutShortWhileMappedEndsInOneLine) {
   ASSERT_TRUE(WIFEXITED(status));
   EXPECT_EQ(WEXITSTATUS(status), 1);
   const std::string log = read_text_file(path("log"));
-  EXPECT_THAT(log, AllOf(HasSubstr("error: "), HasSubstr(path("x").string() + ":"), HasSubstr("cut short")));
+  EXPECT_THAT(log, AllOf(HasSubstr("lowbit: error: "), HasSubstr(path("x").string() + ":"), HasSubstr("cut short")));
   EXPECT_EQ(std::count(log.begin(), log.end(), '\n'), 1);
 }
 
@@ -189,6 +190,37 @@ TEST_F(FileTest, KilledWhileWriting) {
   write_text_file(path("x"), "next run");
   EXPECT_EQ(read_text_file(path("x")), "next run") << "nothing of the killed run is left in it";
   EXPECT_FALSE(fs::exists(path("x.lowbit-tmp")));
+}
+
+TEST_F(FileTest, AnInterruptLeavesNothing) {
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
+    const int status = in_child(path("log"), [&] {
+      remove_temporaries_on_interrupt();
+      { AtomicFile(path("before")).finish(); }
+      AtomicFile first(path("x")), second(path("y"));
+      first.write(0, bytes_of("half of it"));
+      kill(getpid(), signal);
+    });
+    EXPECT_TRUE(WIFSIGNALED(status));
+    EXPECT_EQ(WTERMSIG(status), signal) << "the shell should see what ended it";
+    EXPECT_TRUE(fs::remove(path("before")));
+    EXPECT_TRUE(fs::remove(path("log")));
+    EXPECT_EQ(count_files(), 0u);
+  }
+}
+
+TEST_F(FileTest, ALostMappingLeavesNothingHalfWritten) {
+  put("in", std::string(1 << 20, 'x'));
+  const int status = in_child(path("log"), [&] {
+    const MappedFile in(path("in"));
+    AtomicFile out(path("out"));
+    fs::resize_file(path("in"), 10);
+    out.write(0, in.bytes().subspan(0, 4096));  // in the kernel: an error of write(), no signal
+    out.write(0, std::vector<std::byte>(in.bytes().begin() + (1 << 19), in.bytes().end()));
+  });
+  ASSERT_TRUE(WIFEXITED(status));
+  EXPECT_EQ(WEXITSTATUS(status), 1);
+  EXPECT_EQ(count_files(), 2u) << "in and log";
 }
 
 TEST_F(FileTest, BeyondTheSizeLimitOfTheProcess) {

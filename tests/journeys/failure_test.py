@@ -204,7 +204,7 @@ def killed(folder):
         else:
             raise AssertionError("the process was always done before it could be killed")
         left = [f.name for f in place.iterdir()]
-        assert left == ["x.gguf.lowbit-tmp"], left  # nothing under the final name; the next run takes it over
+        assert left == (["x.gguf.lowbit-tmp"] if how == signal.SIGKILL else []), left
         lowbit("quantize", model, out, "Q2_K", "-t", 1)
         assert out.read_bytes() == clean.read_bytes(), "what the killed run left behind shows in the next one's file"
         assert [f.name for f in place.iterdir()] == ["x.gguf"]
@@ -227,7 +227,8 @@ def unwritable(model, folder):
     refused("quantize", model, folder, "Q4_K_M", says="folder")
     refused("quantize", model, "/dev/null", "Q4_K_M", says="not a regular file")
     (folder / "file").write_text("x")
-    refused("convert", folder / "whole.gguf", folder / "file" / "hf", says=str(folder / "file"))
+    refused("convert", folder / "whole.gguf", folder / "file" / "hf", says=[str(folder / "file"), "Not a directory"])
+    assert "defect" not in lowbit("convert", folder / "whole.gguf", folder / "file" / "hf", code=1)[1]
     refused("calibrate", model, "--text", TEXT, "-o", folder / "no" / "stats", "--chunks", 1, "-c", 64, says="No such file")
     refused("eval", model, "--text", folder / "absent.txt", says="absent.txt")
 
