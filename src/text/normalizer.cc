@@ -102,10 +102,14 @@ Normalizer make(const Json& json, const std::string& where, int depth) {
   if (type == "NFKC") return unicode_form(UTF8PROC_STABLE | UTF8PROC_COMPOSE | UTF8PROC_COMPAT);
   if (type == "NFKD") return unicode_form(UTF8PROC_STABLE | UTF8PROC_DECOMPOSE | UTF8PROC_COMPAT);
   if (type == "Lowercase") return each_character(lower);
-  if (type == "StripAccents")
+  if (type == "StripAccents") {
     return each_character([](char32_t code, std::string& out) {
-      if (utf8proc_category(static_cast<utf8proc_int32_t>(code)) != UTF8PROC_CATEGORY_MN) append_utf8(out, code);
+      const utf8proc_category_t category = utf8proc_category(static_cast<utf8proc_int32_t>(code));
+      const bool mark =
+          category == UTF8PROC_CATEGORY_MN || category == UTF8PROC_CATEGORY_MC || category == UTF8PROC_CATEGORY_ME;
+      if (!mark) append_utf8(out, code);
     });
+  }
   if (type == "Strip")
     return make_strip(json_or<bool>(json, "strip_left", true, where), json_or<bool>(json, "strip_right", true, where));
   if (type == "Replace") return make_replace(json, where);

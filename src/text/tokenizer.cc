@@ -29,6 +29,13 @@ bool is_added(TokenType type) {
   return type == TokenType::Control || type == TokenType::UserDefined || type == TokenType::Unknown;
 }
 
+// Whether a space mark follows another character.
+bool mark_inside(const std::string& token) {
+  size_t at = 0;
+  while (token.compare(at, kSpaceMark.size(), kSpaceMark) == 0) at += kSpaceMark.size();
+  return token.find(kSpaceMark, at) != std::string::npos;
+}
+
 }  // namespace
 
 void add_known_ends(TokenizerData& data) {
@@ -73,6 +80,8 @@ struct Tokenizer::Impl {
   std::array<int32_t, 256> byte_ids;                           // SentencePiece: -1 where there is no byte token
   std::vector<std::string> pieces;                             // by id: the bytes that decoding gives
 
+  bool words_begin_with_marks = false;  // SentencePiece: no token has a mark after anything but a mark
+
   explicit Impl(TokenizerData d);
   void check() const;
   void read_merges();
@@ -86,8 +95,10 @@ struct Tokenizer::Impl {
   void encode_part(std::string_view text, bool starts_text, const std::function<bool(int32_t)>& wanted,
                    std::vector<int32_t>& out) const;
   void encode_pieces(std::string_view text, bool starts_text, std::vector<int32_t>& out) const;
-  void encode_piece(const std::string& piece, std::vector<int32_t>& out) const;
+  void encode_by_rank(std::string_view piece, std::vector<int32_t>& out) const;
   void encode_by_score(std::string_view text, std::vector<int32_t>& out) const;
+  std::string mark_spaces(std::string_view text) const;
+  void cut_at_marks(Pieces& cut) const;
 };
 
 Tokenizer::Impl::Impl(TokenizerData d) : data(std::move(d)) {
@@ -102,6 +113,8 @@ Tokenizer::Impl::Impl(TokenizerData d) : data(std::move(d)) {
   } else {
     pre_tokenizer = make_pre_tokenizer(data.pre_tokenizer, "tokenizer");
   }
+  words_begin_with_marks = data.model == TokenizerData::Model::SentencePiece && id_of(kSpaceMark) >= 0 &&
+                           std::none_of(data.tokens.begin(), data.tokens.end(), mark_inside);
   sort_added();
   make_pieces();
 }
@@ -193,29 +206,32 @@ void Tokenizer::Impl::encode_part(std::string_view text, bool starts_text, const
 
 void Tokenizer::Impl::encode_pieces(std::string_view text, bool starts_text, std::vector<int32_t>& out) const {
   if (text.empty()) return;
-  if (data.model == TokenizerData::Model::SentencePiece && data.merges.empty()) {
-    encode_by_score(text, out);
-    return;
-  }
-  Pieces cut{std::string(text), {{0, text.size()}}, starts_text};
+  const bool by_score = data.model == TokenizerData::Model::SentencePiece && data.merges.empty();
+  Pieces cut{by_score ? mark_spaces(text) : std::string(text), {}, starts_text};
+  cut.spans = {{0, cut.text.size()}};
   if (pre_tokenizer) pre_tokenizer->apply(cut);
+  if (words_begin_with_marks) cut_at_marks(cut);
   // Words recur: the ids of short pieces are kept for the length of this text.
-  std::unordered_map<std::string, std::vector<int32_t>> known;
+  std::unordered_map<std::string, std::vector<int32_t>, StringHash, std::equal_to<>> known;
   std::vector<int32_t> fresh;
   for (const Span& span : cut.spans) {
-    const std::string piece = cut.text.substr(span.begin, span.end - span.begin);
+    const std::string_view piece = std::string_view(cut.text).substr(span.begin, span.end - span.begin);
     if (const auto found = known.find(piece); found != known.end()) {
       out.insert(out.end(), found->second.begin(), found->second.end());
       continue;
     }
     fresh.clear();
-    encode_piece(piece, fresh);
+    if (by_score) {
+      encode_by_score(piece, fresh);
+    } else {
+      encode_by_rank(piece, fresh);
+    }
     out.insert(out.end(), fresh.begin(), fresh.end());
     if (piece.size() <= 64 && known.size() < 65536) known.emplace(piece, fresh);
   }
 }
 
-void Tokenizer::Impl::encode_piece(const std::string& piece, std::vector<int32_t>& out) const {
+void Tokenizer::Impl::encode_by_rank(std::string_view piece, std::vector<int32_t>& out) const {
   if (data.ignore_merges) {
     if (const int32_t whole = id_of(piece); whole >= 0) {
       out.push_back(whole);
@@ -225,7 +241,7 @@ void Tokenizer::Impl::encode_piece(const std::string& piece, std::vector<int32_t
   bool in_unknown = false;  // whether the last character was one
   for (size_t at = 0; at < piece.size();) {
     const size_t size = decode_utf8(piece, at).size;
-    const int32_t id = id_of(std::string_view(piece).substr(at, size));
+    const int32_t id = id_of(piece.substr(at, size));
     const bool was_unknown = in_unknown;
     in_unknown = false;
     if (id >= 0) {
@@ -243,9 +259,10 @@ void Tokenizer::Impl::encode_piece(const std::string& piece, std::vector<int32_t
   merge_pairs(merges, out);
 }
 
-// As llama.cpp reads a GGUF of the "llama" kind: spaces become marks, and there is no cutting beforehand.
-void Tokenizer::Impl::encode_by_score(std::string_view text, std::vector<int32_t>& out) const {
+// As llama.cpp reads a GGUF of the "llama" kind: a mark before the text, marks for its spaces.
+std::string Tokenizer::Impl::mark_spaces(std::string_view text) const {
   std::string marked;
+  marked.reserve(text.size() + text.size() / 2);
   if (data.add_space_prefix) marked += kSpaceMark;
   for (const char c : text) {
     if (c == ' ') {
@@ -254,13 +271,33 @@ void Tokenizer::Impl::encode_by_score(std::string_view text, std::vector<int32_t
       marked += c;
     }
   }
+  return marked;
+}
+
+// Merging is independent on both sides of a place that no token spans: shorter pieces, and they recur.
+void Tokenizer::Impl::cut_at_marks(Pieces& cut) const {
+  std::vector<Span> out;
+  for (const Span& span : cut.spans) {
+    size_t begin = span.begin;
+    const std::string_view text = std::string_view(cut.text).substr(0, span.end);
+    for (size_t at = begin; (at = text.find(kSpaceMark, at)) != std::string_view::npos; at += kSpaceMark.size()) {
+      if (at == begin || text.substr(begin, at - begin).ends_with(kSpaceMark)) continue;
+      out.push_back({begin, at});
+      begin = at;
+    }
+    if (begin < span.end) out.push_back({begin, span.end});
+  }
+  cut.spans = std::move(out);
+}
+
+void Tokenizer::Impl::encode_by_score(std::string_view text, std::vector<int32_t>& out) const {
   const auto score_of = [&](std::string_view token) -> std::optional<float> {
     const int32_t id = id_of(token);
     if (id < 0) return std::nullopt;
     return data.scores[id];
   };
-  for (const Span& span : merge_by_score(marked, score_of)) {
-    const std::string_view token = std::string_view(marked).substr(span.begin, span.end - span.begin);
+  for (const Span& span : merge_by_score(text, score_of)) {
+    const std::string_view token = text.substr(span.begin, span.end - span.begin);
     if (const int32_t id = id_of(token); id >= 0) {
       out.push_back(id);
       continue;
