@@ -53,7 +53,11 @@ constexpr string_view kSpark =
     "?[\\p{P}\\p{S}]+|[\r\n]|\\s+(?!\\S)|\\s+";
 constexpr string_view kLineEnd = "[\r\n]";
 constexpr string_view kDeepseekLetters =
-    "\\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-"
+    "\\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-"
+    "ᏽᲐ-"
+    "ᲺᲽ-"
+    "Ჿᴀ-"
+    "ᴫᵫ-"
     "ᵷᵹ-"
     "ᶚḀ-"
     "ἕἘ-"
