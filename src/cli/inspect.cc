@@ -47,6 +47,11 @@ Json metadata(const ModelSource& source) {
   return out;
 }
 
+/// As the file has it.
+std::string_view encoding_text(const TensorInfo& tensor) {
+  return tensor.stored ? std::string_view(tensor.stored->format) : tensor.encoding->name;
+}
+
 struct Totals {
   int64_t parameters = 0;
   uint64_t bytes = 0;
@@ -57,10 +62,10 @@ Totals total(const TensorStore& store) {
   Totals t;
   for (const TensorInfo& tensor : store.tensors()) {
     t.parameters += tensor.elements();
-    t.bytes += tensor.bytes;
-    auto& [parameters, bytes] = t.encodings[tensor.encoding->name];
+    t.bytes += tensor.file_bytes();
+    auto& [parameters, bytes] = t.encodings[encoding_text(tensor)];
     parameters += tensor.elements();
-    bytes += tensor.bytes;
+    bytes += tensor.file_bytes();
   }
   return t;
 }
@@ -72,9 +77,9 @@ void print_text(const ModelSource& source, const Totals& t, double bits, bool al
       "{}\n  architecture     {}\n  parameters       {:.2f} M\n  tensor bytes     {}\n  bits per weight  {:.3f}\n",
       source.path.string(), source.config.architecture->gguf_name, static_cast<double>(t.parameters) / 1e6,
       human_bytes(t.bytes), bits);
-  fmt::print("\n{:<8} {:>14} {:>12} {:>7}\n", "encoding", "parameters", "bytes", "share");
+  fmt::print("\n{:<36} {:>14} {:>12} {:>7}\n", "encoding", "parameters", "bytes", "share");
   for (const auto& [name, sums] : t.encodings) {
-    fmt::print("{:<8} {:>14} {:>12} {:>6.1f}%\n", name, sums.first, human_bytes(sums.second),
+    fmt::print("{:<36} {:>14} {:>12} {:>6.1f}%\n", name, sums.first, human_bytes(sums.second),
                100.0 * static_cast<double>(sums.second) / static_cast<double>(t.bytes));
   }
   fmt::print("\n");
@@ -86,8 +91,8 @@ void print_text(const ModelSource& source, const Totals& t, double bits, bool al
   }
   fmt::print("\n");
   for (const TensorInfo& tensor : source.store->tensors()) {
-    fmt::print("  {:<48} {:<18} {:<6} {:>12}\n", tensor.name, shape_text(tensor), tensor.encoding->name,
-               human_bytes(tensor.bytes));
+    fmt::print("  {:<48} {:<18} {:<6} {:>12}\n", tensor.name, shape_text(tensor), encoding_text(tensor),
+               human_bytes(tensor.file_bytes()));
   }
 }
 
@@ -98,8 +103,10 @@ void inspect(const Common& common, const std::string& model, bool all) {
   if (!common.json) return print_text(source, t, bits, all);
   Json tensors = Json::array();
   for (const TensorInfo& tensor : source.store->tensors()) {
-    tensors.push_back(
-        {{"name", tensor.name}, {"shape", tensor.shape}, {"encoding", tensor.encoding->name}, {"bytes", tensor.bytes}});
+    tensors.push_back({{"name", tensor.name},
+                       {"shape", tensor.shape},
+                       {"encoding", encoding_text(tensor)},
+                       {"bytes", tensor.file_bytes()}});
   }
   print_json({{"architecture", source.config.architecture->gguf_name},
               {"parameters", t.parameters},

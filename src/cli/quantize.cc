@@ -23,10 +23,10 @@ struct Options {
 
 const Encoding* encoding_named(const std::string& name, const char* option) {
   const Encoding* found = find_encoding(name);
-  if (found != nullptr && found->kind != EncodingKind::Raw) return found;
+  if (found != nullptr && found->kind != EncodingKind::Raw && !found->run_only) return found;
   std::vector<std::string_view> names;
   for (const Encoding& e : encodings()) {
-    if (e.kind != EncodingKind::Raw) names.push_back(e.name);
+    if (e.kind != EncodingKind::Raw && !e.run_only) names.push_back(e.name);
   }
   fail("{} {}: is no encoding; known are {}", option, name, fmt::join(names, " "));
 }

@@ -83,6 +83,15 @@ void TensorSlots::check_complete(std::string_view where) const {
   if (written_ != total_) fail("{}: {} bytes of tensors were to be written, {} came", where, total_, written_.load());
 }
 
+void restore_columns(std::span<const int32_t> column_order, int64_t count, float* rows) {
+  if (column_order.empty()) return;
+  std::vector<float> row(column_order.size());
+  for (int64_t r = 0; r < count; ++r, rows += row.size()) {
+    std::copy_n(rows, row.size(), row.begin());
+    for (size_t c = 0; c < row.size(); ++c) rows[column_order[c]] = row[c];
+  }
+}
+
 void read_rows(const TensorStore& store, const TensorInfo& tensor, int64_t begin, int64_t count, float* out) {
   if (tensor.encoding->kind == EncodingKind::Raw) {
     fail("{}: tensor {} is {}, which is no weight", store.where(), shown(tensor.name), tensor.encoding->name);
@@ -101,6 +110,7 @@ void read_rows(const TensorStore& store, const TensorInfo& tensor, int64_t begin
     const auto bytes = std::span(buffer).first(row_bytes * static_cast<uint64_t>(rows));
     store.read(tensor, row_bytes * static_cast<uint64_t>(begin + row), bytes);
     decode(*tensor.encoding, bytes.data(), rows * tensor.cols(), out + row * tensor.cols());
+    restore_columns(tensor.column_order(), rows, out + row * tensor.cols());
   }
 }
 

@@ -12,16 +12,31 @@
 #include <vector>
 
 #include "base/file.h"
+#include "base/thread_pool.h"
 #include "encoding/encoding.h"
 
 namespace lowbit {
+
+/// What a matrix is on disk that its directory keeps in pieces (codes, scales, zero points) and that the store presents
+/// as one tensor: see quantized_store.h.
+struct StoredAs {
+  std::string format;  ///< for people: "gptq 4-bit, groups of 128"
+  uint64_t bytes = 0;  ///< of the pieces
+  /// Column c of the tensor's data is column column_order[c] of the weight; empty: as it is. read_rows() undoes it.
+  std::vector<int32_t> column_order;
+};
 
 struct TensorInfo {
   std::string name;
   std::vector<int64_t> shape;  ///< outermost first (torch's order); the last dimension is contiguous
   const Encoding* encoding = nullptr;
-  uint64_t bytes = 0;
+  uint64_t bytes = 0;                                ///< of data()
+  std::shared_ptr<const StoredAs> stored = nullptr;  ///< nullptr: on disk as in memory
 
+  uint64_t file_bytes() const { return stored ? stored->bytes : bytes; }
+  std::span<const int32_t> column_order() const {
+    return stored ? std::span<const int32_t>(stored->column_order) : std::span<const int32_t>();
+  }
   int64_t elements() const;
   int64_t cols() const { return shape.empty() ? 1 : shape.back(); }
   int64_t rows() const { return cols() == 0 ? 0 : elements() / cols(); }
@@ -45,6 +60,10 @@ class TensorStore {
   /// Copies a byte range of a tensor without making the mapping resident: for passes over a whole model.
   virtual void read(const TensorInfo& tensor, uint64_t offset, std::span<std::byte> out) const = 0;
   virtual void drop(const TensorInfo& tensor) const = 0;
+  /// Says that data() of these tensors will be asked for, so that what must be computed is computed in parallel.
+  virtual void prepare(std::span<const TensorInfo* const> tensors, ThreadPool& pool) const {
+    static_cast<void>(tensors), static_cast<void>(pool);
+  }
 
  protected:
   void add(TensorInfo tensor);  ///< throws Error on a repeated name
@@ -107,6 +126,9 @@ class TensorSlots {
   uint64_t total_ = 0;
   std::atomic<uint64_t> written_ = 0;
 };
+
+/// Puts columns back where they belong: row[column_order[c]] = row[c] for each of `count` rows. Nothing to do if empty.
+void restore_columns(std::span<const int32_t> column_order, int64_t count, float* rows);
 
 /// Decodes rows [begin, begin + count) of a Float or Block tensor to binary32: out[count * tensor.cols()]. Reads with
 /// read(), so nothing becomes resident. Throws Error on a Raw tensor or on rows that do not exist.

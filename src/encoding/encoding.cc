@@ -26,8 +26,8 @@ constexpr Encoding kPlain[] = {
 
 std::vector<Encoding> build() {
   std::vector<Encoding> rows;
-  for (const std::span<const Encoding> family :
-       {std::span<const Encoding>(kPlain), legacy_encodings(), kquant_encodings(), iq4_encodings()}) {
+  for (const std::span<const Encoding> family : {std::span<const Encoding>(kPlain), legacy_encodings(),
+                                                 kquant_encodings(), iq4_encodings(), lowered_encodings()}) {
     rows.insert(rows.end(), family.begin(), family.end());
   }
   std::sort(rows.begin(), rows.end(), [](const Encoding& a, const Encoding& b) { return a.id < b.id; });

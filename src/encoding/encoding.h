@@ -1,5 +1,5 @@
-// Encodings: how a block of weights is stored. Each is one row of facts and four pure functions over one block; it never
-// knows which method chose the numbers, nor which file they go to.
+// Encodings: how a block of weights is stored. Each is one row of facts and four pure functions over one block; it
+// never knows which method chose the numbers, nor which file they go to.
 //
 // Every value that a reader decodes is, bit for bit in binary32, scale[s] * levels[code] - min[s], where s = i / sub is
 // the sub-block of weight i. (Layouts: ggml-common.h of llama.cpp, whose field order is kept.)
@@ -14,12 +14,36 @@
 namespace lowbit {
 
 enum class EncodingId : uint8_t {
-  F32, F16, BF16,
-  Q4_0, Q4_1, Q5_0, Q5_1, Q8_0,
-  Q2_K, Q3_K, Q4_K, Q5_K, Q6_K,
-  IQ4_NL, IQ4_XS,
+  F32,
+  F16,
+  BF16,
+  Q4_0,
+  Q4_1,
+  Q5_0,
+  Q5_1,
+  Q8_0,
+  Q2_K,
+  Q3_K,
+  Q4_K,
+  Q5_K,
+  Q6_K,
+  IQ4_NL,
+  IQ4_XS,
+  // Run only: what grouped weights (group.h) are lowered to.
+  Z2,
+  Z3,
+  Z4,
+  Z8,
+  NF4,
+  FP4,
   // Never weights that are multiplied: what else a file may hold.
-  F64, I8, U8, I16, I32, I64, Bool,
+  F64,
+  I8,
+  U8,
+  I16,
+  I32,
+  I64,
+  Bool,
 };
 
 enum class EncodingKind : uint8_t { Float, Block, Raw };
@@ -30,14 +54,16 @@ inline constexpr int kMaxSubBlocks = 16;  ///< sub-blocks in a block
 /// The numbers that a block stores beside its codes, as stored. What a format lacks stays 0. Kept as integers, because
 /// (6-bit, f16) pairs cannot be recovered from their product.
 struct BlockHeader {
-  uint16_t d = 0;     ///< binary16 bits: the block's scale, or what sub-block scales multiply
-  uint16_t dmin = 0;  ///< binary16 bits: the block's minimum, or what sub-block minima multiply
+  uint16_t d = 0;  ///< binary16 bits: the block's scale, or what sub-block scales multiply
+  /// binary16 bits: the block's minimum, or what sub-block minima multiply, or (Z) the zero point in units of d
+  uint16_t dmin = 0;
   std::array<int8_t, kMaxSubBlocks> scale{};  ///< integer scale per sub-block, its bias already taken off
   std::array<uint8_t, kMaxSubBlocks> min{};   ///< integer minimum per sub-block
   bool operator==(const BlockHeader&) const = default;
 };
 
-/// The floats that a reader computes from a BlockHeader: a weight of sub-block s decodes to scale[s]*levels[code]-min[s].
+/// The floats that a reader computes from a BlockHeader: a weight of sub-block s decodes to
+/// scale[s]*levels[code]-min[s].
 struct BlockGrid {
   std::array<float, kMaxSubBlocks> scale{}, min{};
 };
@@ -53,10 +79,10 @@ struct Encoding {
   EncodingId id;
   std::string_view name;  ///< as users and GGUF write it: "Q4_K"
   EncodingKind kind;
-  int block;        ///< weights a block; 1 for Float and Raw
-  int sub;          ///< weights a sub-block: one scale and minimum each
-  int block_bytes;  ///< stored bytes a block
-  bool has_min;     ///< minima are stored; otherwise min is always 0
+  int block;                       ///< weights a block; 1 for Float and Raw
+  int sub;                         ///< weights a sub-block: one scale and minimum each
+  int block_bytes;                 ///< stored bytes a block
+  bool has_min;                    ///< minima are stored; otherwise min is always 0
   std::span<const int8_t> levels;  ///< Block only: what code c stands for, ascending
   /// Where sub-blocks share binary16 units: the range of BlockHeader::scale, and the greatest BlockHeader::min.
   /// All 0 where each has its own.
@@ -71,10 +97,15 @@ struct Encoding {
   /// Block only. in[block_bytes] -> header and codes[block].
   void (*unpack)(const std::byte* in, BlockHeader& header, uint8_t* codes);
 
+  /// Made at load from grouped weights (group_lower.h); found in no file, and no scheme.
+  bool run_only = false;
+
   int sub_blocks() const { return block / sub; }
   double bits_per_weight() const { return 8.0 * block_bytes / block; }
   /// Bytes of `count` weights; count must be a multiple of `block`.
-  uint64_t bytes(uint64_t count) const { return count / static_cast<uint64_t>(block) * static_cast<uint64_t>(block_bytes); }
+  uint64_t bytes(uint64_t count) const {
+    return count / static_cast<uint64_t>(block) * static_cast<uint64_t>(block_bytes);
+  }
 };
 
 /// The row of an encoding.

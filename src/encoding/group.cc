@@ -52,15 +52,16 @@ std::array<float, 256> make_dynamic_map() {
   std::vector<float> values = {0.0F, 1.0F};
   for (int i = 0; i < 7; ++i) {
     const int points = (1 << i) + 1;
-    // torch's linspace(0.1, 1, points): binary32, from either end to the middle.
+    // torch's linspace(0.1, 1, points): binary32, fused, from either end to the middle.
     const float step = (1.0F - 0.1F) / static_cast<float>(points - 1);
     const auto point = [&](int k) {
-      return k < points / 2 ? 0.1F + step * static_cast<float>(k) : 1.0F - step * static_cast<float>(points - 1 - k);
+      const auto left = static_cast<float>(k), right = static_cast<float>(points - 1 - k);
+      return k < points / 2 ? std::fma(step, left, 0.1F) : std::fma(-step, right, 1.0F);
     };
-    const double power = std::pow(10.0, i - 6);
+    const auto power = static_cast<float>(std::pow(10.0, i - 6));
     for (int k = 0; k + 1 < points; ++k) {
       const float mean = (point(k) + point(k + 1)) / 2.0F;
-      const auto value = static_cast<float>(power * static_cast<double>(mean));
+      const float value = power * mean;
       values.push_back(value);
       values.push_back(-value);
     }
@@ -102,6 +103,8 @@ int64_t group_count(const GroupFormat& format, int64_t rows, int64_t cols) {
       return rows * groups_per_row(format, cols);
     case GroupSpan::Flat:
       return format.group == 0 ? rows : (rows * cols + format.group - 1) / format.group;
+    case GroupSpan::Strided:
+      return format.group == 0 ? cols : rows * cols / format.group;
     case GroupSpan::Tensor:
       return 1;
   }
@@ -144,6 +147,16 @@ void GroupMatrix::resize() {
   zeros.assign(format.zero == GroupZero::Fixed ? 0 : groups, 0);
 }
 
+void GroupMatrix::set_scales(std::span<const float> wanted) {
+  if (format.doubly_quantized) {
+    quantized_scales = quantize_scales(wanted);
+    scales = dequantize_scales(quantized_scales);
+    return;
+  }
+  scales.resize(wanted.size());
+  std::transform(wanted.begin(), wanted.end(), scales.begin(), [&](float s) { return snap_number(format, s); });
+}
+
 int64_t GroupMatrix::group_index(int64_t r, int64_t c) const {
   switch (format.span) {
     case GroupSpan::Row: {
@@ -154,6 +167,8 @@ int64_t GroupMatrix::group_index(int64_t r, int64_t c) const {
     }
     case GroupSpan::Flat:
       return format.group == 0 ? r : (r * cols + c) / format.group;
+    case GroupSpan::Strided:
+      return (r * cols + c) % static_cast<int64_t>(scales.size());
     case GroupSpan::Tensor:
       return 0;
   }

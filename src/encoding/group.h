@@ -28,9 +28,10 @@ enum class GroupZero : uint8_t {
 
 /// Which weights share a scale.
 enum class GroupSpan : uint8_t {
-  Row,     ///< `group` consecutive columns of one row; the last group of a row may be shorter
-  Flat,    ///< `group` consecutive weights of the whole row-major tensor; the last group may be shorter
-  Tensor,  ///< all
+  Row,      ///< `group` consecutive columns of one row; the last group of a row may be shorter
+  Flat,     ///< `group` consecutive weights of the whole row-major tensor; the last group may be shorter
+  Strided,  ///< weights whose flat indices are equal modulo the number of groups (HQQ's axis 0)
+  Tensor,   ///< all
 };
 
 struct GroupFormat {
@@ -52,7 +53,7 @@ struct GroupFormat {
 /// level(code) for each code: codes() floats.
 std::span<const float> group_levels(const GroupFormat& format);
 
-/// Groups of a row (Row), or of a whole rows x cols tensor (Flat, Tensor); each has its scale and zero.
+/// Groups of a row (Row), or of a whole rows x cols tensor; each has its scale and zero.
 int64_t groups_per_row(const GroupFormat& format, int64_t cols);
 int64_t group_count(const GroupFormat& format, int64_t rows, int64_t cols);
 
@@ -63,28 +64,6 @@ double bits_per_weight(const GroupFormat& format, int64_t rows, int64_t cols);
 float snap_number(const GroupFormat& format, float value);
 /// The nearest zero that the format can store. `scale` has been snapped.
 float snap_zero(const GroupFormat& format, float zero);
-
-/// A weight matrix [rows, cols] in a grouped format: the numbers as a reader computes them.
-struct GroupMatrix {
-  GroupFormat format;
-  int64_t rows = 0, cols = 0;
-  std::vector<uint8_t> codes;  ///< [rows * cols], row-major, one code a byte
-  /// [rows * groups_per_row], row-major (Row), or [group_count] (Flat, Tensor).
-  std::vector<float> scales;
-  std::vector<float> zeros;  ///< as `scales`; empty for Fixed
-  /// Row only: the group of each column, where it is not column / group (activation order); empty otherwise.
-  std::vector<int32_t> group_of_column;
-
-  /// Room for all of it, zeroed. Throws Error if rows * cols overflows or is too much to hold.
-  void resize();
-  /// The index into scales and zeros of weight (r, c).
-  int64_t group_index(int64_t r, int64_t c) const;
-  float zero_at(int64_t group) const { return zeros.empty() ? format.fixed_zero() : zeros[static_cast<size_t>(group)]; }
-};
-
-/// Decodes rows [begin, begin + count) to out[count * cols].
-void decode_rows(const GroupMatrix& matrix, int64_t begin, int64_t count, float* out);
-void decode(const GroupMatrix& matrix, float* out);
 
 /// Scales in 8 bits, as bitsandbytes has them: scale[i] = map[codes[i]] * block_scale[i / 256] + offset, in binary32.
 struct QuantizedScales {
@@ -97,5 +76,31 @@ inline constexpr int64_t kScaleBlock = 256;
 std::span<const float> dynamic_map();
 QuantizedScales quantize_scales(std::span<const float> scales);
 std::vector<float> dequantize_scales(const QuantizedScales& scales);
+
+/// A weight matrix [rows, cols] in a grouped format: the numbers as a reader computes them.
+struct GroupMatrix {
+  GroupFormat format;
+  int64_t rows = 0, cols = 0;
+  std::vector<uint8_t> codes;  ///< [rows * cols], row-major, one code a byte
+  /// [rows * groups_per_row], row-major (Row), or [group_count].
+  std::vector<float> scales;
+  std::vector<float> zeros;  ///< as `scales`; empty for Fixed
+  /// Row only: the group of each column, where it is not column / group (activation order); empty otherwise.
+  std::vector<int32_t> group_of_column;
+
+  QuantizedScales quantized_scales;  ///< what `scales` were computed from, if doubly quantized
+
+  /// Room for all of it, zeroed. Throws Error if rows * cols overflows or is too much to hold.
+  void resize();
+  /// The index into scales and zeros of weight (r, c).
+  int64_t group_index(int64_t r, int64_t c) const;
+  /// Sets all scales (as many as there are groups) to the nearest that the format can store.
+  void set_scales(std::span<const float> wanted);
+  float zero_at(int64_t group) const { return zeros.empty() ? format.fixed_zero() : zeros[static_cast<size_t>(group)]; }
+};
+
+/// Decodes rows [begin, begin + count) to out[count * cols].
+void decode_rows(const GroupMatrix& matrix, int64_t begin, int64_t count, float* out);
+void decode(const GroupMatrix& matrix, float* out);
 
 }  // namespace lowbit

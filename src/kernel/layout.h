@@ -5,7 +5,7 @@
 // A matrix is cut into panels of 16 rows. A panel of a float family is [cols][16] elements. A panel of the others is a
 // sequence of chunks of up to 8 tiles of 32 columns; a chunk of n tiles is a header, then n tiles of codes:
 //
-//   header  F16 scales:    scale f16[n][16], then minimum f16[n][16] if the family has minima
+//   header  F16 scales:    scale f16[n][16], then minimum (or zero point) f16[n][16] if the family has minima
 //           sub-scales:    d f16[16], dmin f16[16] if minima; scale i8[n][s][16], minimum u8[n][s][16] if minima
 //                          (s = 1 or 2 per tile); 2-bit codes have scale | minimum << 4 in one u8[n][s][16] instead
 //           padded to a multiple of 64 bytes
@@ -17,7 +17,8 @@
 //             1 bit   [1][64]  bit g is group g
 //
 // Codes are unsigned. A weight is scale * code - minimum; without minima it is scale * (code - 2^(bits-1)), or, for a
-// table, scale * (table[code] - 128).
+// table, scale * (table[code] - 128). A minimum may be stored as a zero point: it is scale * zero then, exactly. Codes
+// of 8 bits have 128 taken off even where there are minima, because not every instruction set multiplies them unsigned.
 #pragma once
 
 #include <stdint.h>
@@ -28,16 +29,17 @@ inline constexpr int kPanelRows = 16;
 inline constexpr int kTileCols = 32;
 inline constexpr int kChunkTiles = 8;
 
-/// How a matrix is laid out and multiplied. S = symmetric, M = with minima, T = through a table, then bits; K = integer
-/// sub-scales below an f16 scale per 256 columns.
-enum class Family : uint8_t { F32, F16, BF16, S4, M4, T4, S5, M5, S8, K2, K3, K4, TK4, K5, K6 };
+/// How a matrix is laid out and multiplied. S = symmetric, M = with minima, Z = with zero points, T = through a table,
+/// then bits; K = integer sub-scales below an f16 scale per 256 columns.
+enum class Family : uint8_t { F32, F16, BF16, S4, M4, T4, S5, M5, S8, K2, K3, K4, TK4, K5, K6, Z2, Z3, Z4, Z8 };
 
 struct FamilyTraits {
   int bits;  ///< of a code; of an element for float families
   bool is_float;
   bool table;  ///< 4-bit codes stand for table[code]
   bool minima;
-  int sub_scales;  ///< per tile: 0 = one f16 scale, 1 or 2 = so many integer scales
+  int sub_scales;      ///< per tile: 0 = one f16 scale, 1 or 2 = so many integer scales
+  bool zeros = false;  ///< minima are stored as zero points
 };
 
 static constexpr FamilyTraits traits(Family family) {
@@ -72,11 +74,20 @@ static constexpr FamilyTraits traits(Family family) {
       return {5, false, false, true, 1};
     case Family::K6:
       return {6, false, false, false, 2};
+    case Family::Z2:
+      return {2, false, false, true, 0, true};
+    case Family::Z3:
+      return {3, false, false, true, 0, true};
+    case Family::Z4:
+      return {4, false, false, true, 0, true};
+    case Family::Z8:
+      return {8, false, false, true, 0, true};
   }
   return {};
 }
 
-/// Taken off the codes of families without minima: 2^offset_shift.
+/// Whether 2^offset_shift is taken off the codes.
+static constexpr bool has_offset(FamilyTraits t) { return !t.minima || t.bits == 8; }
 static constexpr int offset_shift(FamilyTraits t) { return t.table ? 7 : t.bits - 1; }
 
 /// Bytes of a tile's codes; a multiple of 64.
@@ -89,7 +100,7 @@ static constexpr int scales_bytes(FamilyTraits t) {  ///< of one tile
 }
 static constexpr int minima_at(FamilyTraits t, int tiles) { return scales_at(t) + tiles * scales_bytes(t); }
 static constexpr int header_bytes(FamilyTraits t, int tiles) {
-  const bool separate = t.minima && t.bits != 2;
+  const bool separate = t.minima && (t.bits != 2 || t.sub_scales == 0);
   return (minima_at(t, tiles) + (separate ? tiles * scales_bytes(t) : 0) + 63) / 64 * 64;
 }
 static constexpr int chunk_bytes(FamilyTraits t, int tiles) { return header_bytes(t, tiles) + tiles * tile_bytes(t); }

@@ -56,6 +56,7 @@ struct Scales {
     if constexpr (kTraits.sub_scales == 0) {
       scale[0] = load_halves(scales + 2 * first);
       if constexpr (kTraits.minima) minimum[0] = load_halves(minima + 2 * first);
+      if constexpr (kTraits.zeros) minimum[0] = mul(minimum[0], scale[0]);
       return;
     }
     const Floats d = load_halves(chunk + 2 * first);
@@ -95,7 +96,7 @@ struct StoredTile {
   LOWBIT_INLINE Floats minimum(int part) const { return scales.minimum[part]; }
   /// What a dot product starts from, of minus the sum of its activations: the offset of symmetric codes.
   LOWBIT_INLINE Ints start(int32_t minus_sum) const {
-    if constexpr (kMinima || Rule::kSigned) return zero();
+    if constexpr (!has_offset(kTraits) || Rule::kSigned) return zero();
     return ints_left(every_int(minus_sum), offset_shift(kTraits));
   }
 };
@@ -107,7 +108,7 @@ struct alignas(64) TileBytes {
   float floats[kParts * (kMinima ? 2 : 1)][kRows];
 };
 
-template <int kTheParts, bool kHasMinima, typename TheRule>
+template <int kTheParts, bool kHasMinima, bool kOffset, typename TheRule>
 struct DecodedTile {
   static constexpr int kParts = kTheParts;
   static constexpr bool kMinima = kHasMinima;
@@ -122,7 +123,7 @@ struct DecodedTile {
   LOWBIT_INLINE Floats scale(int part) const { return load_floats(bytes->floats[part]); }
   LOWBIT_INLINE Floats minimum(int part) const { return load_floats(bytes->floats[kParts + part]); }
   LOWBIT_INLINE Ints start(int32_t minus_sum) const {
-    if constexpr (kMinima || Rule::kSigned) return zero();
+    if constexpr (!kOffset || Rule::kSigned) return zero();
     return ints_left(every_int(minus_sum), shift);
   }
 };
@@ -275,11 +276,11 @@ auto pick_few(int64_t tokens) -> void (*)(const PackedView&, int64_t, Table, con
 }
 
 /// `count` decoded tiles of P units by T tokens, added to out (or put there, if they are the first).
-template <int kParts, bool kMinima, typename Rule, int P, int T>
+template <int kParts, bool kMinima, bool kOffset, typename Rule, int P, int T>
 void multiply_decoded(const TileBytes<kParts, kMinima> (*tiles)[kBlockTiles], int64_t count, int shift,
                       const ActivationTile* x, bool first, float* out, int64_t stride, int64_t rows) {
   Floats total[P][T];
-  DecodedTile<kParts, kMinima, Rule> tile[P];
+  DecodedTile<kParts, kMinima, kOffset, Rule> tile[P];
   for (int p = 0; p < P; ++p) {
     tile[p].shift = shift;
     for (int t = 0; t < T; ++t) {
@@ -288,7 +289,7 @@ void multiply_decoded(const TileBytes<kParts, kMinima> (*tiles)[kBlockTiles], in
   }
   for (int64_t i = 0; i < count; ++i, x += T) {
     for (int p = 0; p < P; ++p) tile[p].bytes = &tiles[p][i];
-    add_tile<DecodedTile<kParts, kMinima, Rule>, P, T>(tile, x, total);
+    add_tile<DecodedTile<kParts, kMinima, kOffset, Rule>, P, T>(tile, x, total);
   }
   for (int p = 0; p < P; ++p) {
     for (int t = 0; t < T; ++t) store_rows(out + t * stride + p * kRows, total[p][t], rows - p * kRows);
@@ -299,14 +300,14 @@ template <int kParts, bool kMinima>
 using MultiplyDecoded = void (*)(const TileBytes<kParts, kMinima> (*)[kBlockTiles], int64_t, int, const ActivationTile*,
                                  bool, float*, int64_t, int64_t);
 
-template <int kParts, bool kMinima, typename Rule, int P, int T>
+template <int kParts, bool kMinima, bool kOffset, typename Rule, int P, int T>
 MultiplyDecoded<kParts, kMinima> pick_decoded(int64_t tokens) {
   if constexpr (T == 1)
-    return multiply_decoded<kParts, kMinima, Rule, P, 1>;
+    return multiply_decoded<kParts, kMinima, kOffset, Rule, P, 1>;
   else if (tokens == T)
-    return multiply_decoded<kParts, kMinima, Rule, P, T>;
+    return multiply_decoded<kParts, kMinima, kOffset, Rule, P, T>;
   else
-    return pick_decoded<kParts, kMinima, Rule, P, T - 1>(tokens);
+    return pick_decoded<kParts, kMinima, kOffset, Rule, P, T - 1>(tokens);
 }
 
 template <Family F, int kGroup, typename Bytes>
@@ -331,7 +332,7 @@ void matmul_many(const PackedView& w, int64_t begin, int64_t end, const Activati
                  int64_t stride) {
   constexpr FamilyTraits kTraits = traits(F);
   constexpr int kParts = StoredTile<F>::kParts;
-  constexpr bool kMinima = kTraits.minima;
+  constexpr bool kMinima = kTraits.minima, kOffset = has_offset(kTraits);
   using Rule = typename StoredTile<F>::Rule;
   TileBytes<kParts, kMinima> decoded[kManyUnits][kBlockTiles];
   const auto* activations = static_cast<const ActivationTile*>(x.data);
@@ -347,8 +348,9 @@ void matmul_many(const PackedView& w, int64_t begin, int64_t end, const Activati
       }
       for (int64_t token = 0; token < x.tokens; token += kTokens) {
         const int64_t tokens = x.tokens - token < kTokens ? x.tokens - token : kTokens;
-        const auto multiply = units == kManyUnits ? pick_decoded<kParts, kMinima, Rule, kManyUnits, kTokens>(tokens)
-                                                  : pick_decoded<kParts, kMinima, Rule, 1, kTokens>(tokens);
+        const auto multiply = units == kManyUnits
+                                  ? pick_decoded<kParts, kMinima, kOffset, Rule, kManyUnits, kTokens>(tokens)
+                                  : pick_decoded<kParts, kMinima, kOffset, Rule, 1, kTokens>(tokens);
         multiply(decoded, count, offset_shift(kTraits), activations + token * tiles + from * tokens, from == 0,
                  out + token * stride + unit * kRows, stride, w.rows - unit * kRows);
       }
@@ -396,6 +398,14 @@ void matmul_codes(const PackedView& w, int64_t begin, int64_t end, const Activat
       return matmul_of<Family::K5>(w, begin, end, x, out, out_stride);
     case Family::K6:
       return matmul_of<Family::K6>(w, begin, end, x, out, out_stride);
+    case Family::Z2:
+      return matmul_of<Family::Z2>(w, begin, end, x, out, out_stride);
+    case Family::Z3:
+      return matmul_of<Family::Z3>(w, begin, end, x, out, out_stride);
+    case Family::Z4:
+      return matmul_of<Family::Z4>(w, begin, end, x, out, out_stride);
+    case Family::Z8:
+      return matmul_of<Family::Z8>(w, begin, end, x, out, out_stride);
     case Family::F32:
     case Family::F16:
     case Family::BF16:

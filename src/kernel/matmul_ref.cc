@@ -28,6 +28,7 @@ void read_scales(FamilyTraits t, const uint8_t* chunk, int tiles, int tile, Tile
       const int at = 2 * (tile * kPanelRows + row);
       out.scale[0][row] = f16_at(chunk + at);
       if (t.minima) out.minimum[0][row] = f16_at(chunk + minima_at(t, tiles) + at);
+      if (t.zeros) out.minimum[0][row] *= out.scale[0][row];
     }
     for (int s = 0; s < t.sub_scales; ++s) {
       const int at = (tile * t.sub_scales + s) * kPanelRows + row;
@@ -72,7 +73,7 @@ float add_tile(FamilyTraits t, const uint8_t* codes, const TileScales& scales, i
   const int32_t* minus_sums = parts == 2 ? x.minus_half_sum : &x.minus_sum;
   float value = 0;
   for (int s = 0; s < parts; ++s) {
-    int32_t dot = t.minima ? 0 : minus_sums[s] * (1 << offset_shift(t));
+    int32_t dot = !has_offset(t) ? 0 : minus_sums[s] * (1 << offset_shift(t));
     for (int c = s * width; c < (s + 1) * width; ++c) dot += codes[c] * x.codes[c];
     const float scale = scales.scale[s][row];
     value = s == 0 ? static_cast<float>(dot) * scale : __builtin_fmaf(static_cast<float>(dot), scale, value);

@@ -62,6 +62,22 @@ bool family_of(EncodingId id, Family& family) {
     case EncodingId::IQ4_XS:
       family = Family::TK4;
       return true;
+    case EncodingId::NF4:
+    case EncodingId::FP4:
+      family = Family::T4;
+      return true;
+    case EncodingId::Z2:
+      family = Family::Z2;
+      return true;
+    case EncodingId::Z3:
+      family = Family::Z3;
+      return true;
+    case EncodingId::Z4:
+      family = Family::Z4;
+      return true;
+    case EncodingId::Z8:
+      family = Family::Z8;
+      return true;
     default:
       return false;
   }
@@ -151,7 +167,10 @@ void put_block(const Encoding& encoding, FamilyTraits t, const std::byte* block,
     // The header's own form of a minimum differs between encodings; the grid's does not, and is exactly binary16.
     const BlockGrid grid = encoding.grid(header);
     put16(chunk + (tile * kPanelRows + row) * 2, f32_to_f16(grid.scale[0]));
-    if (t.minima) put16(chunk + minima_at(t, tiles) + (tile * kPanelRows + row) * 2, f32_to_f16(grid.min[0]));
+    if (t.minima) {
+      put16(chunk + minima_at(t, tiles) + (tile * kPanelRows + row) * 2,
+            t.zeros ? header.dmin : f32_to_f16(grid.min[0]));
+    }
   } else {
     put16(chunk + 2 * row, header.d);
     if (t.minima) put16(chunk + 2 * kPanelRows + 2 * row, header.dmin);
@@ -221,12 +240,13 @@ void unpack_row(const PackedView& view, FamilyTraits t, const uint8_t* chunk, in
   for (int c = 0; c < kTileCols; ++c) {
     int code = get_code(t, planes, row, c);
     if (t.table) code = view.table[code];
-    if (!t.minima) code -= 1 << offset_shift(t);
+    if (has_offset(t)) code -= 1 << offset_shift(t);
     float scale, minimum = 0;
     if (t.sub_scales == 0) {
       const int at = (tile * kPanelRows + row) * 2;
       scale = f16_to_f32(get16(chunk + at));
       if (t.minima) minimum = f16_to_f32(get16(chunk + minima_at(t, tiles) + at));
+      if (t.zeros) minimum *= scale;
     } else {
       const int at = (tile * t.sub_scales + c * t.sub_scales / kTileCols) * kPanelRows + row;
       int s = static_cast<int8_t>(chunk[scales_at(t) + at]), m = 0;

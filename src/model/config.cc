@@ -71,9 +71,6 @@ void refuse_unsupported(const Json& config, const Architecture& a, std::string_v
   if (json_or<bool>(config, "use_sliding_window", false, where)) {
     fail("{}: \"use_sliding_window\" is true: a window in some layers only is not supported", where);
   }
-  if (config.contains("quantization_config") && !config["quantization_config"].is_null()) {
-    fail("{}: \"quantization_config\": the directory is already quantized; give the original model", where);
-  }
   if (json_or<double>(config, "partial_rotary_factor", 1, where) != 1) {
     fail("{}: \"partial_rotary_factor\" is not supported for {}", where, a.hf_class);
   }

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "container/quantized_store.h"
 #include "container/safetensors.h"
 
 namespace lowbit {
@@ -116,6 +117,11 @@ ModelSource open_model(const fs::path& path) {
     source.config = config_from_hf(source.hf_config, config.string());
     source.config.name = fs::canonical(path).filename().string();
     source.store = std::make_unique<Safetensors>(path);
+    const auto quantization = source.hf_config.find("quantization_config");
+    if (quantization != source.hf_config.end() && !quantization->is_null()) {
+      source.store =
+          std::make_unique<QuantizedStore>(std::move(source.store), dialect_of(*quantization, config.string()));
+    }
   }
   check_tensors(source);
   return source;

@@ -111,6 +111,7 @@ struct Transformer::Impl {
   void ffn_block(const LayerWeights& layer, Tap* tap);
   void normalize(const std::vector<float>& weight);
   void multiply(std::initializer_list<Product> products, const float* in, int64_t n, Tap* tap);
+  void multiply_alike(std::span<const Product> products, const float* in, int64_t n);
   void add_to_stream(const Linear& linear, float* y);
   void for_tokens(const std::function<void(int64_t)>& task);
   int64_t count() const { return static_cast<int64_t>(tokens.size()); }
@@ -129,7 +130,7 @@ struct Transformer::Impl {
   std::vector<Token> tokens;
   std::vector<float> x;       // [tokens, hidden], the residual stream
   std::vector<float> normed;  // [tokens, hidden], inputs of a block
-  std::vector<float> q, k, v, attended, projected, gate, up;
+  std::vector<float> q, k, v, attended, projected, gate, up, gathered;
   std::vector<float> cos, sin;  // [tokens, head_dim / 2]
   Inputs inputs;
 };
@@ -226,10 +227,29 @@ void Transformer::Impl::normalize(const std::vector<float>& weight) {
 }
 
 void Transformer::Impl::multiply(std::initializer_list<Product> products, const float* in, int64_t n, Tap* tap) {
+  std::vector<Product> alike;
+  for (const Product& p : products) {
+    const int64_t cols = p.linear->w.cols();
+    if (tap) tap->input(p.linear->id, in, n, cols);
+    const std::vector<int32_t>& columns = p.linear->columns;
+    if (columns.empty()) {
+      alike.push_back(p);
+      continue;
+    }
+    float* inputs_of_w = at_least(gathered, n * cols);
+    for (int64_t t = 0; t < n; ++t) {
+      for (int64_t c = 0; c < cols; ++c) inputs_of_w[t * cols + c] = in[t * cols + columns[static_cast<size_t>(c)]];
+    }
+    multiply_alike({&p, 1}, inputs_of_w, n);
+  }
+  multiply_alike(alike, in, n);
+}
+
+/// Products that take the very same inputs, shared out together.
+void Transformer::Impl::multiply_alike(std::span<const Product> products, const float* in, int64_t n) {
   inputs.set(in, n);
   int64_t panels = 0;
   for (const Product& p : products) {
-    if (tap) tap->input(p.linear->id, in, n, p.linear->w.cols());
     inputs.of(p.linear->w, kernels, pool);
     panels += p.linear->w.panels();
   }

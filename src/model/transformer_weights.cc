@@ -36,6 +36,7 @@ class Loader {
     const std::vector<int64_t> order = row_order(rows, rotary_dim);
     Linear out;
     out.id = id;
+    out.columns.assign(info.column_order().begin(), info.column_order().end());
     out.w = pack_matrix(*info.encoding, rows, cols, store_.data(info).data(), order.empty() ? nullptr : order.data(),
                         pool_);
     store_.drop(info);
@@ -45,6 +46,15 @@ class Loader {
     out.bias = bias;
     for (size_t r = 0; r < order.size() && !bias.empty(); ++r) out.bias[r] = bias[static_cast<size_t>(order[r])];
     return out;
+  }
+
+  /// The matrices of a layer, so that the store makes them ready in parallel.
+  void prepare(int layer) const {
+    std::vector<const TensorInfo*> infos;
+    for (const Role role : {Role::Q, Role::K, Role::V, Role::AttentionOutput, Role::Gate, Role::Up, Role::Down}) {
+      if (const TensorInfo* info = source_.find({role, layer})) infos.push_back(info);
+    }
+    store_.prepare(infos, pool_);
   }
 
   uint64_t bytes() const { return bytes_; }
@@ -77,6 +87,7 @@ TransformerWeights load_weights(const ModelSource& source, ThreadPool& pool) {
   TransformerWeights w;
   for (int i = 0; i < static_cast<int>(c.layers); ++i) {
     LayerWeights& layer = w.layers.emplace_back();
+    load.prepare(i);
     layer.attention_norm = load.vector({Role::AttentionNorm, i}, c.hidden);
     layer.q = load.linear({Role::Q, i}, q_dim, c.hidden, c.head_dim);
     layer.k = load.linear({Role::K, i}, kv_dim, c.hidden, c.head_dim);

@@ -12,6 +12,8 @@ namespace lowbit {
 struct Linear {
   WeightId id{};
   PackedMatrix w;
+  /// Column c of w is column columns[c] of the weight: inputs are gathered so before the product. Empty: as it is.
+  std::vector<int32_t> columns;
   std::vector<float> bias;  ///< empty: none
 };
 

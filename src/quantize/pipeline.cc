@@ -44,7 +44,7 @@ void encode_chunk(const PlannedTensor& planned, const float* rows, int64_t count
 /// Quantized rows that stay in their encoding are copied: encoding them again would change them.
 bool copies(const PlannedTensor& planned) {
   return planned.tensor.source != nullptr && planned.encoding->kind == EncodingKind::Block &&
-         planned.tensor.source->encoding == planned.encoding;
+         planned.tensor.source->encoding == planned.encoding && planned.tensor.source->column_order().empty();
 }
 
 void read_stored_rows(const TensorStore& store, const OutputTensor& tensor, int64_t begin, int64_t count,
@@ -83,6 +83,7 @@ void read_output_rows(const TensorStore& store, const OutputTensor& tensor, int6
   stored.resize(from.bytes(static_cast<uint64_t>(count * cols)));
   read_stored_rows(store, tensor, begin, count, stored.data());
   decode(from, stored.data(), count * cols, out);
+  restore_columns(tensor.source->column_order(), count, out);
   check_finite(store, tensor, begin, out, count);
 }
 

@@ -54,18 +54,21 @@ const Encoding* wanted_by(const ModelSource& source, const PlanOptions& options,
   if (output && options.output != nullptr) return options.output;
   if (tensor.id.role == Role::TokenEmbedding && options.embedding != nullptr) return options.embedding;
   if (options.pure) return &encoding(options.mixture->base);
-  return &encoding(wanted_encoding(*options.mixture, source.config, options.importance != nullptr, tensor.id,
-                                   tensor.cols()));
+  return &encoding(
+      wanted_encoding(*options.mixture, source.config, options.importance != nullptr, tensor.id, tensor.cols()));
 }
 
 void check_source(const ModelSource& source, const PlanOptions& options, const PlannedTensor& planned) {
   if (planned.tensor.source == nullptr) return;
-  const Encoding* from = planned.tensor.source->encoding;
-  if (from->kind == EncodingKind::Float || from == planned.encoding || options.allow_requantize) return;
+  const TensorInfo& source_tensor = *planned.tensor.source;
+  const Encoding* from = source_tensor.encoding;
+  const bool dense = from->kind == EncodingKind::Float && source_tensor.stored == nullptr;
+  if (dense || from == planned.encoding || options.allow_requantize) return;
   fail(
       "{}: tensor {} is already quantized ({}); quantize from the original model, or accept the added loss with "
       "--allow-requantize",
-      source.store->where(), planned.tensor.source->name, from->name);
+      source.store->where(), source_tensor.name,
+      source_tensor.stored ? std::string_view(source_tensor.stored->format) : from->name);
 }
 
 std::vector<float> importance_of(const PlanOptions& options, const PlannedTensor& planned, Plan& plan) {
@@ -74,7 +77,8 @@ std::vector<float> importance_of(const PlanOptions& options, const PlannedTensor
   if (values.empty()) {
     ++plan.without_importance;
   } else if (static_cast<int64_t>(values.size()) != planned.tensor.cols()) {
-    fail("{}: {} has statistics of several experts, but the model has none", options.importance->where, planned.tensor.name);
+    fail("{}: {} has statistics of several experts, but the model has none", options.importance->where,
+         planned.tensor.name);
   }
   return values;
 }

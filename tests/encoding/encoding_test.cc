@@ -28,6 +28,7 @@ INSTANTIATE_TEST_SUITE_P(Block, EachEncoding, testing::ValuesIn(block_encodings(
 
 TEST_P(EachEncoding, DecodesAsTheOriginalDoes) {
   const Encoding& e = *GetParam();
+  if (e.run_only) return;  // nobody else has it
   std::ifstream in(std::string(LOWBIT_TEST_DATA "/encodings/") + std::string(e.name) + ".bin", std::ios::binary);
   const std::string file{std::istreambuf_iterator<char>(in), {}};
   const size_t block = static_cast<size_t>(e.block_bytes) + 4 * static_cast<size_t>(e.block);

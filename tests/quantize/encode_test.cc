@@ -17,7 +17,7 @@ namespace {
 std::vector<const Encoding*> block_encodings() {
   std::vector<const Encoding*> out;
   for (const Encoding& e : encodings()) {
-    if (e.kind == EncodingKind::Block) out.push_back(&e);
+    if (e.kind == EncodingKind::Block && !e.run_only) out.push_back(&e);
   }
   return out;
 }

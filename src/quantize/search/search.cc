@@ -47,7 +47,7 @@ const Candidates& candidates_of(const Encoding& encoding) {
   static const std::vector<Candidates> all = [] {
     std::vector<Candidates> out;
     for (const Encoding& e : encodings()) {
-      out.push_back(e.kind == EncodingKind::Block ? make_candidates(e) : Candidates{});
+      out.push_back(e.kind == EncodingKind::Block && !e.run_only ? make_candidates(e) : Candidates{});
     }
     return out;
   }();
