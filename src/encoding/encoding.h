@@ -35,7 +35,6 @@ enum class EncodingId : uint8_t {
   Z4,
   Z8,
   NF4,
-  FP4,
   // Never weights that are multiplied: what else a file may hold.
   F64,
   I8,

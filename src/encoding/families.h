@@ -11,7 +11,7 @@ namespace lowbit {
 std::span<const Encoding> legacy_encodings();   ///< Q4_0 Q4_1 Q5_0 Q5_1 Q8_0
 std::span<const Encoding> kquant_encodings();   ///< Q2_K ... Q6_K
 std::span<const Encoding> iq4_encodings();      ///< IQ4_NL IQ4_XS
-std::span<const Encoding> lowered_encodings();  ///< Z2 ... Z8 NF4 FP4
+std::span<const Encoding> lowered_encodings();  ///< Z2 ... Z8 NF4
 
 /// Consecutive integers [lowest, lowest + N).
 template <int N>

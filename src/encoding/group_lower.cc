@@ -15,7 +15,6 @@ constexpr int64_t kBlock = 32;
 /// The encoding for codes of this format, if blocks of 32 have one scale and zero.
 EncodingId block_encoding(const GroupFormat& f) {
   if (f.levels == GroupLevels::NF4) return EncodingId::NF4;
-  if (f.levels == GroupLevels::FP4) return EncodingId::FP4;
   if (f.zero == GroupZero::Fixed && f.bits == 4) return EncodingId::Q4_0;
   if (f.zero == GroupZero::Fixed && f.bits == 8) return EncodingId::Q8_0;
   return f.bits <= 2 ? EncodingId::Z2 : f.bits == 3 ? EncodingId::Z3 : f.bits == 4 ? EncodingId::Z4 : EncodingId::Z8;
@@ -33,26 +32,13 @@ std::vector<int32_t> together(const std::vector<int32_t>& group_of_column) {
   return order;
 }
 
-/// code -> code of the block encoding.
-std::vector<uint8_t> recoding(const GroupFormat& f) {
-  std::vector<uint8_t> out(static_cast<size_t>(f.codes()));
-  std::iota(out.begin(), out.end(), uint8_t{0});
-  if (f.levels != GroupLevels::FP4) return out;
-  const std::span<const float> levels = group_levels(f);
-  std::vector<uint8_t> sorted = out;
-  std::stable_sort(sorted.begin(), sorted.end(), [&](uint8_t a, uint8_t b) { return levels[a] < levels[b]; });
-  for (size_t i = 0; i < sorted.size(); ++i) out[sorted[i]] = static_cast<uint8_t>(i);
-  return out;
-}
-
-/// What scales are divided by: the block encoding's greatest level stands for 1 in a table.
-float table_factor(const GroupFormat& f) {
-  return f.levels == GroupLevels::NF4 ? 112.05F : f.levels == GroupLevels::FP4 ? 120.0F : 1.0F;
-}
+/// What scales are divided by: the level of the block encoding that stands for 1.
+float table_factor(const GroupFormat& f) { return f.levels == GroupLevels::NF4 ? 112.05F : 1.0F; }
 
 }  // namespace
 
 Lowering lowering_of(const GroupFormat& f, int64_t rows, int64_t cols, const std::vector<int32_t>& group_of_column) {
+  if (f.levels == GroupLevels::FP4) return {&encoding(EncodingId::F16), {}};
   const Lowering floats{&encoding(EncodingId::F32), {}};
   if (cols % kBlock != 0 || (f.span == GroupSpan::Strided && rows * cols > 1)) return floats;
   const Lowering blocks{&encoding(block_encoding(f)), {}};
@@ -78,8 +64,6 @@ void lower_rows(const GroupMatrix& m, const Lowering& lowering, int64_t begin, i
     return;
   }
   const float inverse = 1 / table_factor(m.format);
-  const std::vector<uint8_t> recoded = recoding(m.format);
-  const bool same = m.format.levels != GroupLevels::FP4 && lowering.column_order.empty();
   uint8_t gathered[kBlock];
   for (int64_t r = begin; r < begin + count; ++r) {
     const uint8_t* codes = m.codes.data() + r * m.cols;
@@ -94,11 +78,8 @@ void lower_rows(const GroupMatrix& m, const Lowering& lowering, int64_t begin, i
       const float zero = m.zero_at(group) - (e.id == EncodingId::Z8 ? 128.0F : 0.0F);
       if (e.has_min) header.dmin = f32_to_f16(std::clamp(zero, -65504.0F, 65504.0F));
       const uint8_t* block = codes + c;
-      if (!same) {
-        for (int64_t i = 0; i < kBlock; ++i) {
-          const int64_t at = lowering.column_order.empty() ? c + i : lowering.column_order[static_cast<size_t>(c + i)];
-          gathered[i] = recoded[codes[at]];
-        }
+      if (!lowering.column_order.empty()) {
+        for (int64_t i = 0; i < kBlock; ++i) gathered[i] = codes[lowering.column_order[static_cast<size_t>(c + i)]];
         block = gathered;
       }
       e.pack(header, block, out);

@@ -2,10 +2,10 @@
 // zero point in units of the scale. An integer zero point is exact so, where a minimum in Q4_1's manner would be
 // rounded.
 //
-// NF4 and FP4 look codes up in tables of 8-bit integers, as products need them. NF4's is the published table times
-// 112.05 (the factor that suits integers best, for weights as they are distributed): off by 0.4 % of the block's
-// greatest value at most, 0.18 % root mean square, while the format's own rounding errors are some 4 %. FP4's is the
-// published one times 120, codes sorted: exact but for the least step (0.0052 becomes 0.0083).
+// NF4 looks codes up in a table of 8-bit integers, as products need them: the published table times 112.05 (the factor
+// that suits integers best, for weights as they are distributed). It is off by 0.4 % of the block's greatest value at
+// most, 0.18 % root mean square, while the format's own rounding errors are some 4 %. FP4 has no such table: its least
+// step is 1/192 of its greatest, beyond 8 bits.
 #include <algorithm>
 
 #include "base/half.h"
@@ -21,7 +21,6 @@ constexpr auto kLevels3 = consecutive<8>(0);
 constexpr auto kLevels4 = consecutive<16>(0);
 constexpr auto kLevels8 = consecutive<256>(-128);
 constexpr std::array<int8_t, 16> kLevelsNf4 = {-112, -78, -59, -44, -32, -21, -10, 0, 9, 18, 28, 38, 49, 63, 81, 112};
-constexpr std::array<int8_t, 16> kLevelsFp4 = {-120, -80, -60, -40, -30, -20, -1, 0, 0, 1, 20, 30, 40, 60, 80, 120};
 
 BlockHeader snap_zero_point(const BlockWish& wish) {
   BlockHeader header;
@@ -102,15 +101,13 @@ constexpr Encoding zero_point_row(EncodingId id, std::string_view name, std::spa
           true};
 }
 
-constexpr Encoding table_row(EncodingId id, std::string_view name, std::span<const int8_t> levels) {
-  return {id, name, EncodingKind::Block, kBlock,     kBlock,         2 + kBlock / 2,   false, levels, 0,
-          0,  0,    snap_scale,          grid_scale, pack<false, 4>, unpack<false, 4>, true};
-}
-
 constexpr Encoding kRows[] = {
-    zero_point_row<2>(EncodingId::Z2, "Z2", kLevels2), zero_point_row<3>(EncodingId::Z3, "Z3", kLevels3),
-    zero_point_row<4>(EncodingId::Z4, "Z4", kLevels4), zero_point_row<8>(EncodingId::Z8, "Z8", kLevels8),
-    table_row(EncodingId::NF4, "NF4", kLevelsNf4),     table_row(EncodingId::FP4, "FP4", kLevelsFp4),
+    zero_point_row<2>(EncodingId::Z2, "Z2", kLevels2),
+    zero_point_row<3>(EncodingId::Z3, "Z3", kLevels3),
+    zero_point_row<4>(EncodingId::Z4, "Z4", kLevels4),
+    zero_point_row<8>(EncodingId::Z8, "Z8", kLevels8),
+    {EncodingId::NF4, "NF4", EncodingKind::Block, kBlock, kBlock, 18, false, kLevelsNf4, 0, 0, 0, snap_scale,
+     grid_scale, pack<false, 4>, unpack<false, 4>, true},
 };
 
 }  // namespace

@@ -63,7 +63,6 @@ bool family_of(EncodingId id, Family& family) {
       family = Family::TK4;
       return true;
     case EncodingId::NF4:
-    case EncodingId::FP4:
       family = Family::T4;
       return true;
     case EncodingId::Z2:

@@ -133,7 +133,6 @@ TEST(Config, RefusesWhatItCannotRunInOneLine) {
       {"use_sliding_window", true, "use_sliding_window"},
       {"num_local_experts", 8, "num_local_experts"},
       {"final_logit_softcapping", 30.0, "final_logit_softcapping"},
-      {"quantization_config", {{"quant_method", "gptq"}}, "quantization_config"},
       {"rope_scaling", {{"rope_type", "longrope"}, {"factor", 4.0}}, "longrope"},
       {"rope_scaling", {{"rope_type", "linear"}, {"factor", 0.0}}, "factor"},
       {"rope_scaling", {{"rope_type", "llama3"}, {"factor", 8.0}}, "low_freq_factor"},
