@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "cli/command.h"
+#include "cli/quantize_directory.h"
 #include "container/imatrix.h"
 #include "model/metadata.h"
 #include "quantize/pipeline.h"
@@ -16,7 +17,7 @@ namespace lowbit {
 namespace {
 
 struct Options {
-  std::string in, out, scheme, imatrix, output_type, embedding_type;
+  std::string in, out, scheme, imatrix, output_type, embedding_type, search;
   std::vector<std::string> tensor_types;
   bool strict = false, pure = false, allow_requantize = false, plan_only = false;
 };
@@ -35,7 +36,8 @@ const Mixture* mixture_named(const std::string& name) {
   if (const Mixture* found = find_mixture(name)) return found;
   std::vector<std::string_view> names;
   for (const Mixture& m : mixtures()) names.push_back(m.name);
-  fail("{}: is no scheme; known are {}", name, fmt::join(names, " "));
+  fail("{}: is no scheme; known are {} for GGUF, and for directories {}", name, fmt::join(names, " "),
+       directory_scheme_names());
 }
 
 PlanOptions plan_options(const Options& options, const ImportanceMatrix* importance) {
@@ -110,6 +112,10 @@ void print_plan(const Common& common, const Plan& plan) {
 }
 
 void quantize(const Common& common, const Options& options) {
+  if (quantize_directory(common, {options.in, options.out, options.scheme, options.search, options.strict,
+                                  options.allow_requantize, options.plan_only})) {
+    return;
+  }
   const auto start = std::chrono::steady_clock::now();
   std::optional<ImportanceMatrix> importance;
   if (!options.imatrix.empty()) importance = read_imatrix(options.imatrix);
@@ -143,7 +149,7 @@ void quantize(const Common& common, const Options& options) {
 std::string scheme_list() {
   std::string out = "\nSchemes:\n";
   for (const Mixture& m : mixtures()) out += fmt::format("  {:<8} {}\n", m.name, m.advice);
-  return out;
+  return out + directory_schemes_help();
 }
 
 }  // namespace
@@ -153,14 +159,17 @@ void add_quantize(CLI::App& app, Common& common) {
   CLI::App* command = add_command(
       app, common, "quantize", "Make a model smaller",
       "  lowbit quantize ./llama-7b llama-7b-q4_k_m.gguf Q4_K_M\n"
+      "  lowbit quantize ./llama-7b ./llama-7b-nf4 nf4-dq\n"
       "  lowbit quantize ./llama-7b llama-7b-q3_k_m.gguf Q3_K_M --imatrix llama-7b.imatrix\n"
       "  lowbit quantize ./llama-7b out.gguf Q4_K_M --tensor-type 'ffn_down=Q6_K' --tensor-type 'blk\\.0\\.=Q8_0'\n"
       "  lowbit quantize ./llama-7b out.gguf Q4_K_M --plan       # what it would be, without doing it\n" +
           scheme_list());
   command->add_option("in", options->in, "Model: Hugging Face directory, or an F32, F16 or BF16 GGUF file")->required();
-  command->add_option("out", options->out, "GGUF file to write")->required();
+  command->add_option("out", options->out, "GGUF file to write, or the directory to make")->required();
   command->add_option("scheme", options->scheme, "One of the schemes below")->required();
   command->add_option("--imatrix", options->imatrix, "Importance matrix, from lowbit calibrate or llama-imatrix");
+  command->add_option("--search", options->search,
+                      "How scales of a directory scheme are found: squares (default), absmax, minmax, range, hqq");
   command->add_option("--tensor-type", options->tensor_types,
                       "PATTERN=TYPE: the type of tensors by regular expression");
   command->add_option("--output-tensor-type", options->output_type, "Type of the output matrix");

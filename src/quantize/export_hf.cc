@@ -58,10 +58,19 @@ Json generation_config(const TokenizerData& tokenizer) {
 
 }  // namespace
 
-uint64_t export_hf(const ModelSource& source, const fs::path& folder, const Encoding* type, ThreadPool& pool) {
+Json hf_config_of(const ModelSource& source) {
   ModelConfig config = source.config;
   recover_rope_scaling(config, source.store->where());
+  Json json = config_to_hf(config);
+  const Json generation = generation_config(read_tokenizer(source));
+  for (const auto& [key, value] : generation.items()) json[key] = value;
+  return json;
+}
+
+uint64_t export_hf(const ModelSource& source, const fs::path& folder, const Encoding* type, ThreadPool& pool) {
   const TokenizerData tokenizer = read_tokenizer(source);
+  Json json = hf_config_of(source);
+  std::string torch_dtype;
 
   std::vector<PlannedTensor> tensors;
   uint64_t bytes = 0;
@@ -69,7 +78,7 @@ uint64_t export_hf(const ModelSource& source, const fs::path& folder, const Enco
     PlannedTensor planned;
     planned.encoding = planned.wanted = stored_as(tensor, type);
     planned.bytes = planned.encoding->bytes(static_cast<uint64_t>(tensor.elements()));
-    if (tensor.id.role == Role::TokenEmbedding) config.torch_dtype = dtype_name(planned.encoding->id);
+    if (tensor.id.role == Role::TokenEmbedding) torch_dtype = dtype_name(planned.encoding->id);
     planned.tensor = std::move(tensor);
     bytes += planned.bytes;
     tensors.push_back(std::move(planned));
@@ -79,10 +88,8 @@ uint64_t export_hf(const ModelSource& source, const fs::path& folder, const Enco
   write_tensors(tensors, *source.store, writer, "converting", pool);
   writer.finish();
   write_hf_tokenizer(tokenizer, folder);
-  const Json generation = generation_config(tokenizer);
-  write_text_file(folder / "generation_config.json", generation.dump(2) + "\n");
-  Json json = config_to_hf(config);
-  for (const auto& [key, value] : generation.items()) json[key] = value;
+  write_text_file(folder / "generation_config.json", generation_config(tokenizer).dump(2) + "\n");
+  json["torch_dtype"] = torch_dtype;
   write_text_file(folder / "config.json", json.dump(2) + "\n");
   return bytes;
 }

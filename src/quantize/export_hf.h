@@ -8,6 +8,9 @@
 
 namespace lowbit {
 
+/// config.json for a source of either container. Throws Error for a model whose config cannot be told from the source.
+Json hf_config_of(const ModelSource& source);
+
 /// Writes config.json, generation_config.json, the tokenizer and model.safetensors (or shards) into `folder`, which is
 /// made if absent. Matrices are stored as `type` (F32, F16 or BF16); nullptr: as the source has them if it has floats,
 /// otherwise F16, which holds what quantized blocks decode to but for rounding beyond its 11 bits. config.json is

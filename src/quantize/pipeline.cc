@@ -72,21 +72,6 @@ void check_finite(const TensorStore& store, const OutputTensor& tensor, int64_t 
        store.where(), tensor.source->name, begin + at / cols, at % cols);
 }
 
-void read_output_rows(const TensorStore& store, const OutputTensor& tensor, int64_t begin, int64_t count, float* out,
-                      std::vector<std::byte>& stored) {
-  const int64_t cols = tensor.cols();
-  if (tensor.source == nullptr) {
-    std::copy_n(tensor.values.begin() + begin * cols, count * cols, out);
-    return;
-  }
-  const Encoding& from = *tensor.source->encoding;
-  stored.resize(from.bytes(static_cast<uint64_t>(count * cols)));
-  read_stored_rows(store, tensor, begin, count, stored.data());
-  decode(from, stored.data(), count * cols, out);
-  restore_columns(tensor.source->column_order(), count, out);
-  check_finite(store, tensor, begin, out, count);
-}
-
 GgufMetadata complete(GgufMetadata metadata, const Plan& plan) {
   metadata.set("general.file_type", static_cast<uint32_t>(plan.mixture->file_type));
   metadata.set("general.quantization_version", kQuantizationVersion);
@@ -94,6 +79,20 @@ GgufMetadata complete(GgufMetadata metadata, const Plan& plan) {
 }
 
 }  // namespace
+
+void read_output_rows(const TensorStore& store, const OutputTensor& tensor, int64_t begin, int64_t count, float* out) {
+  const int64_t cols = tensor.cols();
+  if (tensor.source == nullptr) {
+    std::copy_n(tensor.values.begin() + begin * cols, count * cols, out);
+    return;
+  }
+  const Encoding& from = *tensor.source->encoding;
+  std::vector<std::byte> stored(from.bytes(static_cast<uint64_t>(count * cols)));
+  read_stored_rows(store, tensor, begin, count, stored.data());
+  decode(from, stored.data(), count * cols, out);
+  restore_columns(tensor.source->column_order(), count, out);
+  check_finite(store, tensor, begin, out, count);
+}
 
 std::vector<TensorInfo> output_infos(const std::vector<PlannedTensor>& tensors) {
   std::vector<TensorInfo> infos;
@@ -110,7 +109,7 @@ void write_tensors(const std::vector<PlannedTensor>& tensors, const TensorStore&
 
   struct Scratch {
     std::vector<float> rows;
-    std::vector<std::byte> stored, bytes;
+    std::vector<std::byte> bytes;
   };
   std::vector<Scratch> scratch(static_cast<size_t>(pool.size()));
   pool.run(static_cast<int64_t>(chunks.size()), [&](int64_t i, int worker) {
@@ -118,13 +117,13 @@ void write_tensors(const std::vector<PlannedTensor>& tensors, const TensorStore&
     const PlannedTensor& planned = tensors[chunk.tensor];
     const int64_t cols = planned.tensor.cols();
     const uint64_t row_bytes = planned.encoding->bytes(static_cast<uint64_t>(cols));
-    auto& [rows, stored, bytes] = scratch[static_cast<size_t>(worker)];
+    auto& [rows, bytes] = scratch[static_cast<size_t>(worker)];
     bytes.resize(static_cast<uint64_t>(chunk.count) * row_bytes);
     if (copies(planned)) {
       read_stored_rows(store, planned.tensor, chunk.begin, chunk.count, bytes.data());
     } else {
       rows.resize(static_cast<size_t>(chunk.count * cols));
-      read_output_rows(store, planned.tensor, chunk.begin, chunk.count, rows.data(), stored);
+      read_output_rows(store, planned.tensor, chunk.begin, chunk.count, rows.data());
       encode_chunk(planned, rows.data(), chunk.count, bytes.data());
     }
     writer.write(chunk.tensor, static_cast<uint64_t>(chunk.begin) * row_bytes, bytes);

@@ -20,6 +20,10 @@ void write_tensors(const std::vector<PlannedTensor>& tensors, const TensorStore&
 uint64_t write_gguf(const Plan& plan, const ModelSource& source, GgufMetadata metadata,
                     const std::filesystem::path& path, ThreadPool& pool);
 
+/// Decodes rows [begin, begin + count) of an output tensor, in its order of rows: out[count * cols]. Throws Error on a
+/// value that is not finite.
+void read_output_rows(const TensorStore& store, const OutputTensor& tensor, int64_t begin, int64_t count, float* out);
+
 /// What a writer of these tensors needs to know.
 std::vector<TensorInfo> output_infos(const std::vector<PlannedTensor>& tensors);
 

@@ -134,7 +134,7 @@ class CompressedTensors final : public Dialect {
   }
 
   Json config(const std::vector<std::string>& skipped) const override {
-    const char* strategy = options_.group == 0 ? "channel" : "group";
+    const char* strategy = options_.per_tensor ? "tensor" : options_.group == 0 ? "channel" : "group";
     const auto arguments = [](int bits, bool symmetric, const char* by, const Json& group, bool dynamic) {
       return Json{{"num_bits", bits}, {"type", "int"},       {"symmetric", symmetric},
                   {"strategy", by},   {"group_size", group}, {"dynamic", dynamic}};

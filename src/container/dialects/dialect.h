@@ -49,13 +49,15 @@ class Dialect {
   // Writing.
   /// Why this dialect cannot hold a matrix; empty if it can.
   virtual std::string refusal(const GroupFormat& format, int64_t rows, int64_t cols) const = 0;
-  /// The tensors of a module that refusal() lets through; `act_order`: with groups per column.
+  /// The tensors of a module that refusal() lets through.
   virtual std::vector<ModuleTensor> tensors(const std::string& module, const GroupFormat& format, int64_t rows,
                                             int64_t cols) const = 0;
   /// The bytes of these tensors, in the same order.
   virtual std::vector<std::vector<std::byte>> pack(const GroupMatrix& matrix) const = 0;
   /// config.json's "quantization_config". `skipped`: modules that stay dense, "lm_head" for example.
   virtual Json config(const std::vector<std::string>& skipped) const = 0;
+  /// A further file that holds the same object, for old readers; empty: none.
+  virtual std::string config_file() const { return ""; }
 };
 
 /// The dialect of a directory, by its config.json's "quantization_config". Throws Error for methods and variants that
@@ -98,7 +100,8 @@ struct CompressedTensorsOptions {
   int bits = 4;
   int64_t group = 128;  ///< 0: a scale a row
   bool symmetric = true;
-  bool packed = true;  ///< "pack-quantized" (weights only); otherwise "int-quantized"
+  bool per_tensor = false;  ///< one scale for the whole weight
+  bool packed = true;       ///< "pack-quantized" (weights only); otherwise "int-quantized"
   enum class Activations { None, PerToken, PerTensor } activations = Activations::None;
   EncodingId scale = EncodingId::BF16;
 };

@@ -89,22 +89,28 @@ class Gptq final : public Dialect {
             floats_as(EncodingId::F16, transposed(m.scales, m.rows, groups))};
   }
 
-  Json config(const std::vector<std::string>&) const override {
+  std::string config_file() const override { return "quantize_config.json"; }
+
+  Json config(const std::vector<std::string>& skipped) const override {
     const char* format = options_.second_version ? "gptq_v2" : "gptq";
-    return {{"quant_method", "gptq"},
-            {"bits", options_.bits},
-            {"group_size", group_json(options_.group)},
-            {"desc_act", options_.activation_order && !options_.static_groups},
-            {"sym", options_.symmetric},
-            {"lm_head", false},
-            {"damp_percent", options_.damping},
-            {"true_sequential", options_.true_sequential},
-            {"static_groups", options_.static_groups},
-            {"method", "gptq"},
-            {"format", format},
-            {"checkpoint_format", format},
-            {"pack_dtype", "int32"},
-            {"meta", {{"quantizer", {"lowbit"}}}}};
+    Json out = {{"quant_method", "gptq"},
+                {"bits", options_.bits},
+                {"group_size", group_json(options_.group)},
+                {"desc_act", options_.activation_order && !options_.static_groups},
+                {"sym", options_.symmetric},
+                {"lm_head", false},
+                {"damp_percent", options_.damping},
+                {"true_sequential", options_.true_sequential},
+                {"static_groups", options_.static_groups},
+                {"method", "gptq"},
+                {"format", format},
+                {"checkpoint_format", format},
+                {"pack_dtype", "int32"},
+                {"meta", {{"quantizer", {"lowbit"}}}}};
+    for (const std::string& module : skipped) {
+      if (module != "lm_head") out["dynamic"]["-:" + module] = Json::object();  // "-:" means: not this one
+    }
+    return out;
   }
 
  private:

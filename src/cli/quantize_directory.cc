@@ -1,0 +1,109 @@
+#include "cli/quantize_directory.h"
+
+#include <fmt/core.h>
+#include <fmt/ranges.h>
+
+#include <chrono>
+#include <map>
+
+#include "base/error.h"
+#include "quantize/directory.h"
+
+namespace lowbit {
+namespace {
+
+Json fallbacks_json(const DirectoryPlan& plan, const GroupScheme& scheme) {
+  Json out = Json::array();
+  for (const DirectoryTensor& t : plan.tensors) {
+    if (t.refusal.empty()) continue;
+    out.push_back({{"tensor", t.tensor.name},
+                   {"wanted", scheme.name},
+                   {"stored", t.dense->name},
+                   {"row_length", t.cols()},
+                   {"why", t.refusal}});
+  }
+  return out;
+}
+
+void tell_notes(const DirectoryPlan& plan) {
+  std::map<std::string, int> refusals;
+  for (const DirectoryTensor& t : plan.tensors) {
+    if (!t.refusal.empty()) ++refusals[t.refusal];
+  }
+  for (const auto& [why, count] : refusals) fmt::print(stderr, "note: {} matrices stay dense: {}\n", count, why);
+}
+
+std::string stored_text(const DirectoryTensor& t, const GroupScheme& scheme) {
+  return t.quantized ? scheme.name : std::string(t.dense->name);
+}
+
+void print_plan(const Common& common, const DirectoryPlan& plan, const GroupScheme& scheme) {
+  if (common.json) {
+    Json tensors = Json::array();
+    for (const DirectoryTensor& t : plan.tensors) {
+      tensors.push_back({{"name", t.tensor.name},
+                         {"shape", t.tensor.shape},
+                         {"encoding", stored_text(t, scheme)},
+                         {"bytes", t.bytes}});
+    }
+    return print_json({{"bytes", plan.bytes},
+                       {"bits_per_weight", plan.bits_per_weight()},
+                       {"fallbacks", fallbacks_json(plan, scheme)},
+                       {"tensors", tensors}});
+  }
+  for (const DirectoryTensor& t : plan.tensors) {
+    fmt::print("{:<48} {:<16} {:<20} {:>10} {:>7.3f} bits {}\n", t.tensor.name,
+               fmt::format("[{}]", fmt::join(t.tensor.shape, ", ")), stored_text(t, scheme), human_bytes(t.bytes),
+               8.0 * static_cast<double>(t.bytes) / static_cast<double>(t.tensor.elements()),
+               t.refusal.empty() ? "" : "(" + t.refusal + ")");
+  }
+  fmt::print("\n{} in all, {:.3f} bits per weight\n", human_bytes(plan.bytes), plan.bits_per_weight());
+}
+
+}  // namespace
+
+bool quantize_directory(const Common& common, const DirectoryRequest& request) {
+  const auto start = std::chrono::steady_clock::now();
+  if (!find_group_scheme(request.scheme, EncodingId::BF16)) return false;
+  if (request.out.ends_with(".gguf")) {
+    fail("{}: {} makes a Hugging Face directory, not a GGUF file; choose a GGUF scheme such as Q4_K_M, or a directory",
+         request.out, request.scheme);
+  }
+  const ModelSource source = open_model(request.in);
+  GroupScheme scheme = *find_group_scheme(request.scheme, float_type(source));
+  if (!request.search.empty()) scheme.search = group_search_named(request.search);
+  const DirectoryPlan plan = plan_directory(source, scheme, {request.strict, request.allow_requantize});
+  if (!common.quiet()) tell_notes(plan);
+  if (request.plan_only) {
+    print_plan(common, plan, scheme);
+    return true;
+  }
+  ThreadPool pool(common.threads);
+  const uint64_t bytes = write_directory(source, scheme, plan, request.out, pool);
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  if (common.json) {
+    print_json({{"bytes", bytes},
+                {"bits_per_weight", plan.bits_per_weight()},
+                {"seconds", seconds},
+                {"peak_memory_bytes", peak_memory_bytes()},
+                {"fallbacks", fallbacks_json(plan, scheme)}});
+  } else {
+    fmt::print("{}: {}, {:.3f} bits per weight; {:.1f} s, {} of memory at most\n", request.out, human_bytes(bytes),
+               plan.bits_per_weight(), seconds, human_bytes(peak_memory_bytes()));
+  }
+  return true;
+}
+
+std::string directory_schemes_help() {
+  std::string out = "\nSchemes that make a Hugging Face directory (numbers are examples):\n";
+  for (const SchemeForm& s : group_scheme_forms()) out += fmt::format("  {:<16} {}\n", s.form, s.advice);
+  return out;
+}
+
+std::string directory_scheme_names() {
+  std::string out;
+  for (const SchemeForm& s : group_scheme_forms()) out += (out.empty() ? "" : ", ") + std::string(s.form);
+  return out;
+}
+
+}  // namespace lowbit

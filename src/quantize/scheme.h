@@ -1,0 +1,40 @@
+// Schemes that make a Hugging Face directory: their names are a small grammar, and each stands for a grouped format,
+// how its parameters are found, and the dialect that holds it.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "container/dialects/dialect.h"
+#include "quantize/search/group.h"
+
+namespace lowbit {
+
+struct GroupScheme {
+  std::string name;    ///< as the user wrote it, in lower case
+  std::string method;  ///< its first part: "gptq", "awq", "rtn", "nf4", "hqq" ...
+  GroupFormat format;
+  /// Least squares unless the scheme is a published rule itself (rtn): measured, it loses least for every format.
+  GroupSearch search = GroupSearch::Squares;
+  bool second_version = false;       ///< of GPTQ's format
+  bool integer_activations = false;  ///< 8-bit activations, a scale a token
+  std::unique_ptr<Dialect> dialect;
+};
+
+/// The scheme of a name, in any letter case; nothing if it is none. `type`: what the model's floats are (F32, F16,
+/// BF16), which some dialects store scales in. Throws Error for names of the right form with numbers that cannot be.
+std::optional<GroupScheme> find_group_scheme(std::string_view name, EncodingId type);
+
+/// squares, absmax, minmax, range or hqq. Throws Error for another.
+GroupSearch group_search_named(std::string_view name);
+
+/// The grammar for people: a form and what it is good for, one a line.
+struct SchemeForm {
+  std::string_view form, advice;
+};
+const std::vector<SchemeForm>& group_scheme_forms();
+
+}  // namespace lowbit

@@ -1,0 +1,36 @@
+// Search for grouped encodings: the scale and zero point of one group, from its weights alone. Whoever has compensated
+// weights (GPTQ) or clipped ones (AWQ) asks with those.
+#pragma once
+
+#include <cstdint>
+
+#include "encoding/group.h"
+
+namespace lowbit {
+
+enum class GroupSearch : uint8_t {
+  /// The greatest magnitude is the outermost level: 2^(bits-1) - 1 for integers, 1 in a table. With zero points, as
+  /// MinMax.
+  AbsMax,
+  /// The range of the weights, 0 included, on all codes; symmetric ranges have scale 2 * greatest / (2^bits - 1), whose
+  /// positive end is clipped by half a step. (GPTQ's own rule, compressed-tensors' observer.)
+  MinMax,
+  /// The range of the weights, 0 not included. (AWQ.) Without zero points, as MinMax.
+  Range,
+  /// Least squared error, each weight counted by sqrt(mean of the group's squares + its own square), which keeps the
+  /// few great ones that matter from being clipped, times its importance.
+  Squares,
+  /// Least sum of |error|^0.7 by half-quadratic splitting, only the zero point being optimised (HQQ). Float zeros only.
+  HalfQuadratic,
+};
+
+struct GroupParameters {
+  float scale = 0, zero = 0;  ///< as the format stores them, unless its scales are doubly quantized
+};
+
+/// Parameters for weights x[count] of one group; importance[count] >= 0, or nullptr. Values must be finite. The same on
+/// every machine. A group of zeros gets a scale that decodes to zeros.
+GroupParameters search_group(const GroupFormat& format, GroupSearch search, const float* x, const float* importance,
+                             int64_t count);
+
+}  // namespace lowbit
