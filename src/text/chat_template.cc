@@ -27,11 +27,7 @@ std::string render_chat(std::string_view chat_template, const Json& messages, co
   return interpreter.render(body);
 }
 
-std::string render_chat(const TokenizerData& tokenizer, std::span<const ChatMessage> messages,
-                        bool add_generation_prompt) {
-  if (tokenizer.chat_template.empty()) {
-    fail("chat template: the model has none; it is no chat model, or its tokenizer_config.json is incomplete");
-  }
+ChatOptions chat_options(const TokenizerData& tokenizer, bool add_generation_prompt) {
   const auto text_of = [&](const std::optional<int32_t>& id) {
     return id ? tokenizer.tokens.at(static_cast<size_t>(*id)) : std::string();
   };
@@ -42,9 +38,17 @@ std::string render_chat(const TokenizerData& tokenizer, std::span<const ChatMess
   options.variables = Json::object();
   if (tokenizer.unk) options.variables["unk_token"] = text_of(tokenizer.unk);
   if (tokenizer.pad) options.variables["pad_token"] = text_of(tokenizer.pad);
+  return options;
+}
+
+std::string render_chat(const TokenizerData& tokenizer, std::span<const ChatMessage> messages,
+                        bool add_generation_prompt) {
+  if (tokenizer.chat_template.empty()) {
+    fail("chat template: the model has none; it is no chat model, or its tokenizer_config.json is incomplete");
+  }
   Json list = Json::array();
   for (const ChatMessage& m : messages) list.push_back({{"role", m.role}, {"content", m.content}});
-  return render_chat(tokenizer.chat_template, list, options);
+  return render_chat(tokenizer.chat_template, list, chat_options(tokenizer, add_generation_prompt));
 }
 
 std::vector<int32_t> encode_chat(const Tokenizer& tokenizer, std::span<const ChatMessage> messages) {

@@ -35,6 +35,9 @@ struct ChatOptions {
   std::optional<std::time_t> now;     ///< what strftime_now tells; the clock's time if absent
 };
 
+/// The options with which a model's own template is rendered: its special tokens' text.
+ChatOptions chat_options(const TokenizerData& tokenizer, bool add_generation_prompt);
+
 /// The same for whatever a template reads. `messages`: a list of {"role": ..., "content": ...}, with tool calls, parts
 /// and so on as the template wants them.
 /// The template runs in a sandbox with limits on its steps, output and nesting: it comes with the model, from
