@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/progress.h"
+#include "encoding/recode.h"
 
 namespace lowbit {
 namespace {
@@ -119,7 +120,12 @@ void write_tensors(const std::vector<PlannedTensor>& tensors, const TensorStore&
     const uint64_t row_bytes = planned.encoding->bytes(static_cast<uint64_t>(cols));
     auto& [rows, bytes] = scratch[static_cast<size_t>(worker)];
     bytes.resize(static_cast<uint64_t>(chunk.count) * row_bytes);
-    if (copies(planned)) {
+    if (planned.recode && !copies(planned)) {
+      const Encoding& from = *planned.tensor.source->encoding;
+      std::vector<std::byte> stored(from.bytes(static_cast<uint64_t>(chunk.count * cols)));
+      read_stored_rows(store, planned.tensor, chunk.begin, chunk.count, stored.data());
+      recode(from, stored.data(), chunk.count * cols, *planned.encoding, bytes.data());
+    } else if (copies(planned)) {
       read_stored_rows(store, planned.tensor, chunk.begin, chunk.count, bytes.data());
     } else {
       rows.resize(static_cast<size_t>(chunk.count * cols));

@@ -31,6 +31,7 @@ struct PlannedTensor {
   const Encoding* encoding = nullptr;  ///< what it gets; another one where the row length forces it
   std::vector<float> importance;       ///< mean squared activation per input channel; empty if unknown
   uint64_t bytes = 0;
+  bool recode = false;  ///< the source's blocks in another encoding's form, without rounding: see encoding/recode.h
 
   bool fell_back() const { return encoding != wanted; }
 };
