@@ -12,7 +12,8 @@ namespace {
 struct Parts {
   std::optional<int> bits;
   std::optional<int64_t> group;  // 0: a whole row
-  bool tensor = false, symmetric = false, asymmetric = false, second_version = false;
+  bool tensor = false, symmetric = false, asymmetric = false;
+  int version = 0;  // of GPTQ's format; 0: not said
 };
 
 std::vector<std::string> split(const std::string& name) {
@@ -53,8 +54,8 @@ std::optional<Parts> read_parts(const std::vector<std::string>& parts, std::stri
       out.symmetric = true;
     } else if (part == "asym") {
       out.asymmetric = true;
-    } else if (part == "v2") {
-      out.second_version = true;
+    } else if (part == "v1" || part == "v2") {
+      out.version = part == "v1" ? 1 : 2;
     } else {
       return std::nullopt;
     }
@@ -75,7 +76,9 @@ std::optional<GroupScheme> make_gptq(const Parts& parts, EncodingId) {
   s.format.bits = parts.bits.value_or(4);
   check_bits(s.format.bits, {2, 3, 4, 8}, "GPTQ files");
   s.format.group = parts.group.value_or(128);
-  s.second_version = parts.second_version;
+  // GPTQModel reads zero points of the first version from its own files only; without zero points the two are alike,
+  // and the first is known everywhere.
+  s.second_version = parts.version == 2 || (parts.version == 0 && parts.asymmetric);
   if (parts.asymmetric) {
     s.format.zero = GroupZero::Integer;
     s.format.lowest_zero = s.second_version ? 0 : 1;
@@ -96,7 +99,7 @@ std::optional<GroupScheme> make_rtn(const Parts& parts, EncodingId type) {
 }
 
 std::optional<GroupScheme> make_awq(const Parts& parts, EncodingId) {
-  if (parts.tensor || parts.symmetric || parts.second_version) return std::nullopt;
+  if (parts.tensor || parts.symmetric || parts.version != 0) return std::nullopt;
   GroupScheme s;
   s.format.bits = parts.bits.value_or(4);
   check_bits(s.format.bits, {4}, "AWQ files");
@@ -122,7 +125,7 @@ std::optional<GroupScheme> make_bnb_int8(const Parts& parts, EncodingId type) {
 }
 
 std::optional<GroupScheme> make_hqq(const Parts& parts, EncodingId type) {
-  if (parts.tensor || parts.symmetric || parts.second_version) return std::nullopt;
+  if (parts.tensor || parts.symmetric || parts.version != 0) return std::nullopt;
   GroupScheme s;
   s.format.bits = parts.bits.value_or(4);
   check_bits(s.format.bits, {1, 2, 3, 4, 8}, "HQQ files");
@@ -145,7 +148,7 @@ std::optional<GroupScheme> make_eetq(const Parts& parts, EncodingId) {
 }
 
 std::optional<GroupScheme> make_compressed(int bits, bool activations, const Parts& parts, EncodingId type) {
-  if (parts.bits || parts.second_version || (parts.tensor && parts.group)) return std::nullopt;
+  if (parts.bits || parts.version != 0 || (parts.tensor && parts.group)) return std::nullopt;
   GroupScheme s;
   CompressedTensorsOptions options;
   s.format.bits = options.bits = bits;
@@ -225,7 +228,8 @@ GroupSearch group_search_named(std::string_view name) {
 
 const std::vector<SchemeForm>& group_scheme_forms() {
   static const std::vector<SchemeForm> forms = {
-      {"gptq-4bit-128g", "GPTQModel, AutoGPTQ, vLLM; 2, 3, 4 or 8 bit, any group or -channel, -sym or -asym, -v2"},
+      {"gptq-4bit-128g",
+       "GPTQModel, AutoGPTQ, vLLM; 2, 3, 4 or 8 bit, any group or -channel, -sym or -asym, -v1 or -v2"},
       {"rtn-4bit-128g", "the same files, rounded to nearest on the plain grid of minimum and maximum"},
       {"awq-4bit-128g", "AutoAWQ, vLLM"},
       {"nf4, nf4-dq", "bitsandbytes 4-bit, scales in 32 bits or (dq) 8"},

@@ -18,9 +18,10 @@ class MemoryStore : public TensorStore {
  public:
   MemoryStore() { where_ = "memory"; }
 
-  void put(const std::string& name, std::vector<int64_t> shape, const Encoding& encoding,
-           std::vector<std::byte> bytes) {
+  void put(const std::string& name, std::vector<int64_t> shape, const Encoding& encoding, std::vector<std::byte> bytes,
+           std::shared_ptr<const StoredAs> stored = nullptr) {
     TensorInfo info;
+    info.stored = std::move(stored);
     info.name = name;
     info.shape = std::move(shape);
     info.encoding = &encoding;

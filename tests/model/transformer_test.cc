@@ -182,6 +182,42 @@ TEST_F(Transform, GgufsInterleavedRowsGiveTheSameBits) {
   }
 }
 
+/// Another store's tensors, the columns of its matrices shuffled and told so.
+class ShuffledStore : public MemoryStore {
+ public:
+  explicit ShuffledStore(const TensorStore& other) {
+    std::mt19937 random(3);
+    for (TensorInfo info : other.tensors()) {
+      const auto data = other.data(info);
+      std::vector<float> values(data.size() / sizeof(float));
+      std::memcpy(values.data(), data.data(), data.size());
+      if (info.shape.size() == 2) {
+        auto stored = std::make_shared<StoredAs>();
+        const auto cols = static_cast<size_t>(info.cols());
+        for (size_t c = 0; c < cols; ++c) stored->column_order.push_back(static_cast<int32_t>(c));
+        std::shuffle(stored->column_order.begin(), stored->column_order.end(), random);
+        const std::vector<float> plain = values;
+        for (size_t i = 0; i < values.size(); ++i) {
+          values[i] = plain[i / cols * cols + static_cast<size_t>(stored->column_order[i % cols])];
+        }
+        info.stored = std::move(stored);
+      }
+      put(info.name, info.shape, *info.encoding, as_bytes(values), info.stored);
+    }
+  }
+};
+
+TEST_F(Transform, ColumnsInActivationOrderGiveTheSameResults) {
+  TinyOptions o;
+  o.config = tiny_config(64, 2, 80);
+  TinyModel plain(o), shuffled(o);
+  shuffled.source.store = std::make_unique<ShuffledStore>(*plain.source.store);
+  ThreadPool pool(2);
+  Transformer a(plain.source, pool), b(shuffled.source, pool);
+  const std::vector<int32_t> tokens = random_tokens(40, 80);
+  EXPECT_LT(relative_error(logits(b, tokens), logits(a, tokens)), 1e-5);
+}
+
 TEST_F(Transform, TiedEmbeddingsAreTheOutputMatrix) {
   TinyOptions o = options();
   TinyModel untied(o);

@@ -1,0 +1,110 @@
+#!/usr/bin/env python3
+"""Quantized Hugging Face directories: every scheme writes, reads, runs, converts; refusals; the same bytes always."""
+import json
+import math
+import pathlib
+import shutil
+
+from tiny import TEXT, lowbit, lowbit_json, make_model, refused, scratch
+
+# Scheme -> KL divergence that it stays below on the small model.
+SCHEMES = {"gptq-4bit-128g": 0.5, "gptq-4bit-64g-asym": 0.5, "gptq-4bit-128g-asym-v1": 0.5, "gptq-3bit-64g-asym": 1.1,
+           "gptq-2bit-32g": 3, "gptq-8bit-channel": 0.01, "rtn-4bit-128g": 0.5, "awq-4bit-128g": 0.5, "nf4": 0.5,
+           "nf4-dq": 0.5, "fp4": 0.5, "fp4-dq": 0.5, "bnb-int8": 0.01, "hqq-8bit-64g": 0.01, "hqq-4bit-64g": 0.5,
+           "hqq-3bit-64g": 1.1, "hqq-2bit-32g": 3, "eetq": 0.01, "w4a16": 0.5, "w4a16-64g-asym": 0.5, "w8a16": 0.01,
+           "w8a16-tensor": 0.02, "w8a8": 0.01}
+EXACT = {"gptq-4bit-128g": "Q4_0", "gptq-4bit-64g-asym": "Q5_0", "awq-4bit-128g": "Q5_0", "gptq-2bit-32g": "Q4_0",
+         "gptq-8bit-channel": "Q8_0", "eetq": "Q8_0"}
+
+
+def every_scheme(model, folder):
+    for scheme, limit in SCHEMES.items():
+        out = folder / scheme
+        plan = lowbit_json("quantize", model, out, scheme, "--plan")
+        assert not out.exists()
+        done = lowbit_json("quantize", model, out, scheme)
+        assert done["bytes"] == plan["bytes"] and done["fallbacks"] == [], (scheme, done)
+        assert not list(out.glob("*.lowbit-tmp"))
+        seen = lowbit_json("inspect", out)
+        assert seen["bytes"] == done["bytes"] and abs(seen["bits_per_weight"] - done["bits_per_weight"]) < 1e-9, scheme
+        config = json.loads((out / "config.json").read_text())
+        assert config["quantization_config"]["quant_method"] in (
+            "gptq", "awq", "bitsandbytes", "hqq", "eetq", "compressed-tensors") and config["hidden_size"] == 256
+        assert (out / "tokenizer.json").read_bytes() == (model / "tokenizer.json").read_bytes()
+        result = lowbit_json("eval", out, "--text", TEXT, "--reference", model, "--chunks", 2, "-c", 128)
+        assert math.isfinite(result["perplexity"]) and result["mean_kld"] < limit, (scheme, result)
+        lowbit("run", out, "-p", "Hello", "-n", 3)
+
+
+def conversion(folder):
+    for scheme, encoding in EXACT.items():
+        file = folder / (scheme + ".gguf")
+        done = lowbit_json("convert", folder / scheme, file)
+        assert all(t["exact"] and t["encoding"] == encoding for t in done["tensors"]), (scheme, done["tensors"][:2])
+        result = lowbit_json("eval", file, "--text", TEXT, "--reference", folder / scheme, "--chunks", 2, "-c", 128)
+        assert result["mean_kld"] < 1e-3, (scheme, result)
+    rounded = lowbit_json("convert", folder / "nf4", folder / "nf4.gguf")["tensors"]
+    assert len(rounded) == 21 and not any(t["exact"] for t in rounded)
+    lowbit("convert", folder / "nf4-dq", folder / "dense")
+    assert "quantization_config" not in json.loads((folder / "dense/config.json").read_text())
+    assert lowbit_json("eval", folder / "dense", "--text", TEXT, "--reference", folder / "nf4-dq", "--chunks", 2, "-c",
+                       128)["mean_kld"] < 0.01
+
+
+def same_bytes_for_any_threads(model, folder):
+    for scheme in ("gptq-4bit-128g", "nf4-dq", "hqq-3bit-64g"):
+        for n in (1, 3):
+            lowbit("quantize", model, folder / f"threads{n}", scheme, "-t", n)
+        files = [(folder / f"threads{n}/model.safetensors").read_bytes() for n in (1, 3)]
+        assert files[0] == files[1], scheme
+
+
+def refusals(model, folder):
+    nf4 = folder / "nf4"
+    refused("quantize", model, folder / "no", "gptq-5bit-128g", says="5 bits")
+    refused("quantize", model, folder / "no", "qqq-4bit", says=["is no scheme", "gptq-4bit-128g", "Q4_K_M"])
+    refused("quantize", model, folder / "no.gguf", "nf4", says="Hugging Face directory")
+    refused("quantize", model, folder / "no", "nf4", "--search", "best", says="--search best")
+    refused("quantize", nf4, folder / "no.gguf", "Q4_K_M", says=["already quantized", "NF4"])
+    refused("quantize", nf4, folder / "no", "w4a16", says="already quantized")
+    refused("quantize", model, model, "nf4", says="source itself")
+    refused("quantize", model, folder / "no", "awq-4bit-65536g", says="no matrix can be stored")
+    lowbit("quantize", nf4, folder / "again", "w4a16", "--allow-requantize")
+    lowbit("quantize", nf4, folder / "again.gguf", "Q4_K_M", "--allow-requantize")
+    broken = folder / "broken"
+    shutil.copytree(nf4, broken)
+    config = json.loads((broken / "config.json").read_text())
+    config["quantization_config"]["quant_method"] = "aqlm"
+    (broken / "config.json").write_text(json.dumps(config))
+    refused("inspect", broken, says=["aqlm", "known are gptq"])
+    assert not (folder / "no").exists() and not (folder / "no.gguf").exists()
+
+
+def from_gguf_and_with_fallbacks(model, folder):
+    lowbit("convert", model, folder / "plain.gguf")
+    lowbit("quantize", folder / "plain.gguf", folder / "from-gguf", "nf4")
+    a, b = folder / "from-gguf", folder / "nf4"
+    result = lowbit_json("eval", a, "--text", TEXT, "--reference", b, "--chunks", 2, "-c", 128)
+    assert result["mean_kld"] < 1e-6, result
+    odd = make_model(folder / "odd", hidden=96, ffn=256)
+    done = lowbit_json("quantize", odd, folder / "mixed", "awq-4bit-128g")
+    assert done["fallbacks"] and all(f["stored"] == "F32" for f in done["fallbacks"]), done
+    assert math.isfinite(lowbit_json("eval", folder / "mixed", "--text", TEXT, "--chunks", 2, "-c", 128)["perplexity"])
+    refused("quantize", odd, folder / "no", "awq-4bit-128g", "--strict", says="--strict")
+    # A last group of 32 columns.
+    lowbit("quantize", odd, folder / "short", "gptq-4bit-64g-asym")
+    lowbit("eval", folder / "short", "--text", TEXT, "--chunks", 2, "-c", 128)
+
+
+def main():
+    with scratch() as folder:
+        folder = pathlib.Path(folder)
+        model = make_model(folder / "model")
+        every_scheme(model, folder)
+        conversion(folder)
+        same_bytes_for_any_threads(model, folder)
+        refusals(model, folder)
+        from_gguf_and_with_fallbacks(model, folder)
+
+
+main()
