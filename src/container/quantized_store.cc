@@ -26,13 +26,12 @@ std::string describe(std::string_view dialect, const GroupModule& module) {
   }
   if (f.doubly_quantized) out += ", doubly quantized";
   if (f.zero != GroupZero::Fixed) out += ", zero points";
-  return out + (module.activation_order ? ", activation order" : "");
+  return out + (module.group_of_column.empty() ? "" : ", activation order");
 }
 
 QuantizedStore::QuantizedStore(std::unique_ptr<TensorStore> pieces, std::unique_ptr<Dialect> dialect)
     : pieces_(std::move(pieces)), dialect_(std::move(dialect)) {
   where_ = pieces_->where();
-  std::unordered_map<std::string, const GroupModule*> first_tensor;
   std::unordered_set<std::string> consumed;
   const std::vector<GroupModule> modules = dialect_->modules(*pieces_);
   std::unordered_map<std::string, size_t> module_at;
@@ -50,9 +49,7 @@ QuantizedStore::QuantizedStore(std::unique_ptr<TensorStore> pieces, std::unique_
     const auto found = module_at.find(tensor.name);
     if (found == module_at.end()) continue;
     const GroupModule& m = modules[found->second];
-    std::vector<int32_t> order;
-    if (m.activation_order) order = dialect_->read(*pieces_, m).group_of_column;
-    Module module{m, lowering_of(m.format, m.rows, m.cols, order)};
+    Module module{m, lowering_of(m.format, m.rows, m.cols, m.group_of_column)};
     auto stored = std::make_shared<StoredAs>();
     stored->format = describe(dialect_->name(), m);
     stored->column_order = module.lowering.column_order;

@@ -119,8 +119,6 @@ DirectoryWriter::DirectoryWriter(const ModelSource& source, const GroupScheme& s
       infos.push_back({std::move(piece.name), std::move(piece.shape), &encoding(piece.type), 0});
     }
   }
-  // A config from an earlier run would make a half-written folder look whole.
-  fs::remove(folder / "config.json", code);
   writer_ = std::make_unique<SafetensorsWriter>(folder, infos);
 }
 
@@ -177,6 +175,9 @@ void DirectoryWriter::write_companions() const {
 }
 
 void DirectoryWriter::finish() {
+  // A config from an earlier run would make a half-written folder look whole.
+  std::error_code code;
+  fs::remove(folder_ / "config.json", code);
   writer_->finish();
   write_companions();
   const Json quantization = scheme_.dialect->config(plan_.skipped);

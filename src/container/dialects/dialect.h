@@ -21,8 +21,8 @@ struct GroupModule {
   std::string name;
   int64_t rows = 0, cols = 0;
   GroupFormat format;
-  bool activation_order = false;     ///< columns may be of any group: GroupMatrix::group_of_column may be there
-  std::vector<std::string> tensors;  ///< all that the weight is made of (a bias is not)
+  std::vector<int32_t> group_of_column;  ///< as GroupMatrix has it: empty but for activation order
+  std::vector<std::string> tensors;      ///< all that the weight is made of (a bias is not)
 };
 
 /// One tensor of a module, to be written.

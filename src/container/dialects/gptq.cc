@@ -57,7 +57,7 @@ class Gptq final : public Dialect {
     m.scales = transposed(pieces.floats("scales"), groups, m.rows);
     const std::vector<float> zeros = unpack_zeros(pieces.words("qzeros"), bits, groups, m.rows);
     if (module.format.zero == GroupZero::Integer) m.zeros = transposed(zeros, groups, m.rows);
-    if (module.activation_order) m.group_of_column = read_order(pieces, module, groups);
+    m.group_of_column = module.group_of_column;
     return m;
   }
 
@@ -148,7 +148,7 @@ class Gptq final : public Dialect {
     pieces.at("scales", {scales.encoding->id}, {groups, m.rows});
     pieces.at("qzeros", {EncodingId::I32}, {groups, m.rows * bits / 32});
     m.format.zero = symmetric(pieces, bits) ? GroupZero::Fixed : GroupZero::Integer;
-    m.activation_order = order != nullptr && !sequential(pieces, m);
+    if (order != nullptr) m.group_of_column = read_order(pieces, m, groups);
     m.tensors = {pieces.name("qweight"), pieces.name("qzeros"), pieces.name("scales")};
     if (order != nullptr) m.tensors.push_back(pieces.name("g_idx"));
     return m;
@@ -166,19 +166,12 @@ class Gptq final : public Dialect {
     return true;
   }
 
-  static bool sequential(const Pieces& pieces, const GroupModule& m) {
-    const int64_t groups = groups_per_row(m.format, m.cols);
-    const std::vector<int32_t> order = read_order(pieces, m, groups);
-    for (int64_t c = 0; c < m.cols; ++c) {
-      if (order[static_cast<size_t>(c)] != (m.format.group == 0 ? 0 : c / m.format.group)) return false;
-    }
-    return true;
-  }
-
+  /// Empty if columns are in the order of their groups.
   static std::vector<int32_t> read_order(const Pieces& pieces, const GroupModule& m, int64_t groups) {
     const std::vector<uint8_t> raw = pieces.bytes("g_idx");
     const size_t size = raw.size() / static_cast<size_t>(m.cols);
     std::vector<int32_t> out;
+    bool sequential = true;
     for (int64_t c = 0; c < m.cols; ++c) {
       int64_t group = 0;
       std::memcpy(&group, raw.data() + static_cast<size_t>(c) * size, size);
@@ -186,8 +179,9 @@ class Gptq final : public Dialect {
         pieces.refuse("g_idx says that column {} is of group {}, but there are {}", c, group, groups);
       }
       out.push_back(static_cast<int32_t>(group));
+      sequential = sequential && group == (m.format.group == 0 ? 0 : c / m.format.group);
     }
-    return out;
+    return sequential ? std::vector<int32_t>() : out;
   }
 
   static void unpack_codes(const std::vector<uint32_t>& words, int bits, GroupMatrix& m) {
