@@ -3,7 +3,8 @@
 
 #include <fmt/core.h>
 
-#include "base/error.h"
+#include <optional>
+
 #include "base/file.h"
 #include "cli/command.h"
 
@@ -15,14 +16,27 @@ struct Options {
   CalibrateOptions calibrate;
 };
 
+/// Over the text as llama-imatrix cuts it, or over the built-in mix.
+ImportanceMatrix gather(Transformer& model, const Tokenizer& tokenizer, const Options& options,
+                        const std::optional<std::string>& text) {
+  if (text) {
+    const std::string name = std::filesystem::path(options.text).filename().string();
+    return calibrate(model, tokenizer, *text, name, options.calibrate);
+  }
+  const CalibrationOptions mix{{}, options.calibrate.chunks, options.calibrate.chunk, options.calibrate.parse_special};
+  const CalibrationTokens samples = calibration_tokens(model.config(), tokenizer, mix);
+  if (!samples.note.empty()) fmt::print(stderr, "note: {}\n", samples.note);
+  return calibrate(model, samples);
+}
+
 void run_calibrate(const Common& common, const Options& options) {
-  const std::string text = read_text_file(options.text);
+  std::optional<std::string> text;
+  if (!options.text.empty()) text = read_text_file(options.text);
   ThreadPool pool(common.threads);
   const ModelSource source = open_model(options.model);
   const Tokenizer tokenizer(read_tokenizer(source));
   Transformer model(source, pool);
-  const ImportanceMatrix stats =
-      calibrate(model, tokenizer, text, std::filesystem::path(options.text).filename().string(), options.calibrate);
+  const ImportanceMatrix stats = gather(model, tokenizer, options, text);
   write_imatrix(options.out, stats);
   if (common.json) {
     return print_json({{"entries", stats.entries.size()},
@@ -38,12 +52,12 @@ void run_calibrate(const Common& common, const Options& options) {
 
 void add_calibrate(CLI::App& app, Common& common) {
   auto options = std::make_shared<Options>();
-  CLI::App* command =
-      add_command(app, common, "calibrate", "Gather an importance matrix from a text",
-                  "  lowbit calibrate ./llama-7b --text wiki.valid.txt -o llama-7b.imatrix\n"
-                  "  lowbit quantize ./llama-7b llama-7b-q3_k_m.gguf Q3_K_M --imatrix llama-7b.imatrix");
+  CLI::App* command = add_command(
+      app, common, "calibrate", "Gather an importance matrix from a text, or from the built-in mix of texts",
+      "  lowbit calibrate ./llama-7b --text wiki.valid.txt -o llama-7b.imatrix\n"
+      "  lowbit quantize ./llama-7b llama-7b-q3_k_m.gguf Q3_K_M --imatrix llama-7b.imatrix");
   command->add_option("model,-m,--model", options->model, "Hugging Face directory or GGUF file")->required();
-  command->add_option("--text", options->text, "Text like that which the model will meet")->required();
+  command->add_option("--text", options->text, "Text like that which the model will meet; default: a built-in mix");
   command->add_option("-o,--out", options->out, "File to write (GGUF, as llama-imatrix writes it)")->required();
   command->add_option("-c,--ctx", options->calibrate.chunk, "Tokens a chunk")
       ->capture_default_str()

@@ -57,26 +57,34 @@ class SquareSums : public Tap {
   std::map<std::string, Entry> entries_;
 };
 
+ImportanceMatrix sums_over(Transformer& model, std::span<const int32_t> tokens, int64_t chunk,
+                           const std::string& dataset) {
+  ChunkRunner runner(model, chunk);
+  SquareSums tap(model.pool());
+  Progress progress("calibrating", tokens.size());
+  const size_t step = static_cast<size_t>(runner.batch() * chunk);
+  for (size_t begin = 0; begin < tokens.size(); begin += step) {
+    const size_t n = std::min(step, tokens.size() - begin);
+    runner.run(tokens.subspan(begin, n), chunk, 0, &tap);
+    progress.add(n);
+  }
+  ImportanceMatrix out = tap.result();
+  out.datasets = {dataset};
+  out.chunk_count = static_cast<uint32_t>(static_cast<int64_t>(tokens.size()) / chunk);
+  out.chunk_size = static_cast<uint32_t>(chunk);
+  return out;
+}
+
 }  // namespace
 
 ImportanceMatrix calibrate(Transformer& model, const Tokenizer& tokenizer, std::string_view text,
                            const std::string& dataset, const CalibrateOptions& options) {
   const ChunkOptions cut{options.chunk, options.chunks, options.parse_special, true};
-  const std::vector<int32_t> tokens = chunk_tokens(model.config(), tokenizer, text, cut);
-  ChunkRunner runner(model, options.chunk);
-  SquareSums tap(model.pool());
-  Progress progress("calibrating", tokens.size());
-  const size_t step = static_cast<size_t>(runner.batch() * options.chunk);
-  for (size_t begin = 0; begin < tokens.size(); begin += step) {
-    const size_t n = std::min(step, tokens.size() - begin);
-    runner.run(std::span(tokens).subspan(begin, n), options.chunk, 0, &tap);
-    progress.add(n);
-  }
-  ImportanceMatrix out = tap.result();
-  out.datasets = {dataset};
-  out.chunk_count = static_cast<uint32_t>(static_cast<int64_t>(tokens.size()) / options.chunk);
-  out.chunk_size = static_cast<uint32_t>(options.chunk);
-  return out;
+  return sums_over(model, chunk_tokens(model.config(), tokenizer, text, cut), options.chunk, dataset);
+}
+
+ImportanceMatrix calibrate(Transformer& model, const CalibrationTokens& samples) {
+  return sums_over(model, samples.ids, samples.length, samples.description);
 }
 
 }  // namespace lowbit

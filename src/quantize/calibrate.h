@@ -6,6 +6,7 @@
 
 #include "container/imatrix.h"
 #include "model/transformer.h"
+#include "quantize/calibration_text.h"
 #include "text/tokenizer.h"
 
 namespace lowbit {
@@ -22,5 +23,8 @@ struct CalibrateOptions {
 /// cannot hold, and for activations that are not finite.
 ImportanceMatrix calibrate(Transformer& model, const Tokenizer& tokenizer, std::string_view text,
                            const std::string& dataset, const CalibrateOptions& options);
+
+/// The same over samples that are cut already (calibration_tokens).
+ImportanceMatrix calibrate(Transformer& model, const CalibrationTokens& samples);
 
 }  // namespace lowbit

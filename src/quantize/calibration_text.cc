@@ -3,6 +3,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <numeric>
 #include <span>
@@ -20,6 +21,10 @@ constexpr int64_t kMost = int64_t{1} << 31;  ///< tokens in all: 8 GiB of ids
 constexpr int64_t kBytesPerToken = 32;
 /// Documents looked through for one that fills a sample's end.
 constexpr size_t kLookAhead = 64;
+
+/// Percent of the samples that prose, code, mathematics, languages and chat give: by what models are used for, not by
+/// how many tokens a vocabulary needs for Thai.
+constexpr std::array<int64_t, 5> kMixWeights = {30, 25, 15, 18, 12};
 
 void check(const ModelConfig& model, const CalibrationOptions& options) {
   if (options.samples < 0) fail("calibration: the number of samples must be 0 (all) or more, not {}", options.samples);
@@ -151,27 +156,45 @@ class Packer {
   std::vector<int32_t> out_, rest_;
 };
 
-/// How many samples each group gives: in proportion to what it has, largest remainders first.
-std::vector<int64_t> shares(const std::vector<int64_t>& have, int64_t wanted) {
-  const int64_t all = std::accumulate(have.begin(), have.end(), int64_t{0});
-  std::vector<int64_t> out;
+/// How many samples each group gives: in proportion to the weights, largest remainders first; what a group lacks, the
+/// others give. There are `wanted` samples in all groups together, or more.
+std::vector<int64_t> shares(const std::vector<int64_t>& have, std::vector<int64_t> weights, int64_t wanted) {
+  std::vector<int64_t> out(have.size());
+  for (bool lacking = true; lacking;) {
+    lacking = false;
+    const int64_t all = std::accumulate(weights.begin(), weights.end(), int64_t{0});
+    const int64_t left = wanted;
+    for (size_t g = 0; g < have.size(); ++g) {
+      if (weights[g] == 0 || weights[g] * left / all < have[g]) continue;
+      out[g] = have[g];  // gives all that it has
+      wanted -= have[g];
+      weights[g] = 0;
+      lacking = true;
+    }
+  }
+  const int64_t all = std::accumulate(weights.begin(), weights.end(), int64_t{0});
+  if (all == 0) return out;
   std::vector<size_t> order;
+  int64_t missing = wanted;
   for (size_t g = 0; g < have.size(); ++g) {
-    out.push_back(have[g] * wanted / all);
+    if (weights[g] == 0) continue;
+    out[g] = weights[g] * wanted / all;
+    missing -= out[g];
     order.push_back(g);
   }
   std::stable_sort(order.begin(), order.end(),
-                   [&](size_t a, size_t b) { return have[a] * wanted % all > have[b] * wanted % all; });
-  int64_t missing = wanted - std::accumulate(out.begin(), out.end(), int64_t{0});
+                   [&](size_t x, size_t y) { return weights[x] * wanted % all > weights[y] * wanted % all; });
   for (size_t i = 0; missing > 0; ++i, --missing) ++out[order[i]];
   return out;
 }
 
 /// `wanted` samples, evenly out of each group, interleaved so that any stretch of them has a bit of each.
-std::vector<int32_t> interleave(const std::vector<std::vector<int32_t>>& packed, int64_t wanted, int64_t length) {
+std::vector<int32_t> interleave(const std::vector<std::vector<int32_t>>& packed, bool built_in, int64_t wanted,
+                                int64_t length) {
   std::vector<int64_t> have;
   for (const std::vector<int32_t>& p : packed) have.push_back(static_cast<int64_t>(p.size()) / length);
-  const std::vector<int64_t> share = shares(have, wanted);
+  const std::vector<int64_t> share =
+      shares(have, built_in ? std::vector<int64_t>(kMixWeights.begin(), kMixWeights.end()) : have, wanted);
   struct Pick {
     double position;
     size_t group;
@@ -244,7 +267,7 @@ CalibrationTokens calibration_tokens(const ModelConfig& model, const Tokenizer& 
     out.note = fmt::format("{}: has only {} samples of {} tokens where {} were asked for: all of them are used",
                            out.description, have, options.length, wanted);
   }
-  out.ids = interleave(packed, std::min(have, wanted), options.length);
+  out.ids = interleave(packed, groups.front().built_in, std::min(have, wanted), options.length);
   out.hash = hash_of(out.ids);
   return out;
 }

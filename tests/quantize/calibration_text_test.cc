@@ -119,6 +119,19 @@ TEST_F(CalibrationText, SamplesAreTakenEvenlyAndInProportionFromEachFile) {
                      "big00045", "big00052", "low00015", "big00060", "big00067", "big00075", "low00022", "big00082"));
 }
 
+TEST_F(CalibrationText, TheMixIsWeighedByKind) {
+  CalibrationOptions options{{}, 100, 512};
+  int chats = 0, others = 0;
+  for (const std::string& s : samples(calibration_tokens(model_, tokenizer_, options), tokenizer_)) {
+    if (s.find("\n\nassistant: ") != std::string::npos) ++chats;  // samples hold about one conversation
+    if (std::count_if(s.begin(), s.end(), [](char c) { return static_cast<unsigned char>(c) >= 0x80; }) > 250) ++others;
+  }
+  EXPECT_THAT(chats, testing::AllOf(testing::Ge(6), testing::Le(12)));
+  EXPECT_THAT(others, testing::AllOf(testing::Ge(4), testing::Le(20)));
+  options.samples = 0;
+  EXPECT_GT(calibration_tokens(model_, tokenizer_, options).samples(), 800) << "all of them";
+}
+
 TEST_F(CalibrationText, TheSameTextsGiveTheSameHash) {
   const auto a = file("a.txt", std::string(400, 'a')), b = file("b.txt", std::string(399, 'a') + "b");
   const auto hash = [&](const std::filesystem::path& path) {
@@ -262,7 +275,7 @@ TEST_F(CalibrationText, TheBuiltInMixGivesTheDefaultSamples) {
   EXPECT_EQ(tokens.note, "");
   EXPECT_EQ(tokens.description, "built-in mix (prose, code, mathematics, languages, chat)");
   EXPECT_EQ(tokens.ids, calibration_tokens(model_, tokenizer_, {}).ids);
-  EXPECT_NE(calibration_text({}).find("Austen"), 0u);
+  EXPECT_THAT(calibration_text({}), HasSubstr("user: Write a haiku about an old bridge."));
 }
 
 TEST(OverlapTest, RunsOfThirteenWordsAreFound) {
