@@ -86,14 +86,26 @@ std::optional<int32_t> separator(const TokenizerData& data) {
   return data.eos;
 }
 
+/// The conversation as the model's template prints it; none if the template refuses one of the built-in mix.
+std::optional<std::string> printed(const CalibrationDocument& document, const TokenizerData& data, bool built_in) {
+  try {
+    return templated_chat(data, document, built_in);
+  } catch (const Error&) {
+    if (!built_in) throw;
+    return std::nullopt;
+  }
+}
+
+/// `refused` counts the conversations that the model's template does not print.
 std::vector<int32_t> tokens_of(const CalibrationDocument& document, const Tokenizer& tokenizer, bool built_in,
-                               const CalibrationOptions& options) {
+                               bool parse_special, int64_t& refused) {
   const TokenizerData& data = tokenizer.data();
   if (document.is_chat() && !data.chat_template.empty()) {
-    return tokenizer.encode(templated_chat(data, document, built_in), false, true);
+    if (const auto text = printed(document, data, built_in)) return tokenizer.encode(*text, false, true);
+    ++refused;
   }
   std::vector<int32_t> out = document.is_chat() ? tokenizer.encode(plain_chat(document), true, false)
-                                                : tokenizer.encode(document.text, true, options.parse_special);
+                                                : tokenizer.encode(document.text, true, parse_special);
   if (const auto id = separator(data)) out.push_back(*id);
   return out;
 }
@@ -246,11 +258,11 @@ CalibrationTokens calibration_tokens(const ModelConfig& model, const Tokenizer& 
   const TokenizerData& data = tokenizer.data();
   const std::optional<int32_t> bos = data.add_bos ? data.bos : std::nullopt;
   std::vector<std::vector<int32_t>> packed;
-  int64_t tokens = 0, have = 0;
+  int64_t tokens = 0, have = 0, refused = 0;
   for (CalibrationGroup& group : groups) {
     std::vector<std::vector<int32_t>> documents;
     for (const CalibrationDocument& d : group.documents) {
-      documents.push_back(tokens_of(d, tokenizer, group.built_in, options));
+      documents.push_back(tokens_of(d, tokenizer, group.built_in, options.parse_special, refused));
       tokens += static_cast<int64_t>(documents.back().size());
     }
     packed.push_back(Packer(std::move(documents), static_cast<size_t>(options.length), bos).pack());
@@ -266,6 +278,12 @@ CalibrationTokens calibration_tokens(const ModelConfig& model, const Tokenizer& 
   if (have < wanted) {
     out.note = fmt::format("{}: has only {} samples of {} tokens where {} were asked for: all of them are used",
                            out.description, have, options.length, wanted);
+  }
+  if (refused > 0) {
+    out.note += fmt::format(
+        "{}the model's chat template does not print {} of the built-in conversations: they are taken "
+        "as plain text",
+        out.note.empty() ? "" : "; ", refused);
   }
   out.ids = interleave(packed, groups.front().built_in, std::min(have, wanted), options.length);
   out.hash = hash_of(out.ids);

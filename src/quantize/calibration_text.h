@@ -34,10 +34,11 @@ struct CalibrationTokens {
 ///
 /// A document of plain text has the BOS and EOS that the tokenizer adds; where it adds neither, documents end with
 /// <|endoftext|> if the model has it, else EOS, as in pre-training. Conversations are what the model's own chat
-/// template prints (its date is fixed); "role: content" where there is no template. Documents are packed one after
-/// another into samples, whole where they fit; the rest of one that was cut opens the next sample, after BOS if the
-/// model adds it. Samples are then taken evenly over the whole of each file (of each kind of the mix), in proportion to
-/// their sizes, and interleaved.
+/// template prints (its date is fixed); "role: content" where there is no template, and for those of the built-in mix
+/// that the template refuses, with a note. Documents are packed one after another into samples, whole where they fit;
+/// the rest of one that was cut opens the next sample, after BOS if the model adds it. Samples are then taken evenly
+/// over the whole of each file, in proportion to the files' sizes, and interleaved. Of the built-in mix, prose gives
+/// 30 % of them, code 25 %, mathematics 15 %, other languages 18 % and chat 12 %, as far as they reach.
 ///
 /// With fewer samples than asked for, but 16 or more, there is a note. Throws Error for fewer, for samples that the
 /// model's context cannot hold, for text that is not UTF-8 and for lines that cannot be read (FILE:LINE).

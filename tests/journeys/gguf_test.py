@@ -41,6 +41,10 @@ def importance(model, folder, plain_divergence):
     stats = folder / "stats.imatrix"
     done = lowbit_json("calibrate", model, "--text", TEXT, "-o", stats, "-c", 128, "--chunks", 40)
     assert done["entries"] == 3 * 7 and done["chunks"] == 40, done
+    mixed = folder / "mixed.imatrix"  # without a text: the mix that is built in
+    done = lowbit_json("calibrate", model, "-o", mixed, "-c", 128, "--chunks", 20)
+    assert done["entries"] == 3 * 7 and done["chunks"] == 20, done
+    assert mixed.read_bytes() != stats.read_bytes()
     out = folder / "with.gguf"
     lowbit("quantize", model, out, "Q2_K", "--imatrix", stats)
     assert out.read_bytes() != (folder / "Q2_K.gguf").read_bytes()

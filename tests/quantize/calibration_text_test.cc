@@ -222,6 +222,14 @@ TEST_F(CalibrationText, WhatTheTemplateRefusesIsAnErrorWithItsLine) {
   EXPECT_EQ(templated_chat(tokenizer.data(), chat, true), "S\n\nhiho</s>") << "the built-in ones get along";
 }
 
+TEST_F(CalibrationText, ATemplateThatRefusesTheBuiltInConversationsIsNoted) {
+  const Tokenizer refusing(with_template("{{ raise_exception('tools are missing') }}"));
+  const CalibrationTokens tokens = calibration_tokens(model_, refusing, {});
+  EXPECT_EQ(tokens.ids, calibration_tokens(model_, tokenizer_, {}).ids) << "as without a template";
+  EXPECT_THAT(tokens.note,
+              HasSubstr("chat template does not print " + std::to_string(read_calibration({})[4].documents.size())));
+}
+
 TEST_F(CalibrationText, SpecialTokensInPlainTextAreWordsUnlessAskedFor) {
   const auto path = file("a.txt", "<s>abcdefgh");
   EXPECT_EQ(calibration_tokens(model_, tokenizer_, {{path}, 1, 8}).ids[0], '<');
