@@ -57,6 +57,9 @@ elif reader == "gptqmodel":
     model = GPTQModel.load(path, device="cpu", dtype=torch.bfloat16).model
 else:
     model = transformers.AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, device_map="cpu")
+if getattr(model, "is_loaded_in_8bit", False):
+    # LLM.int8's own products round whole rows of activations to 8 bits: only the weights are compared.
+    model = (model.dequantize() or model).float()
 model.eval()
 tokenizer = transformers.AutoTokenizer.from_pretrained(path)
 text = open(text_path, encoding="utf-8", newline="").read()
