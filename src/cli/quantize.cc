@@ -12,6 +12,7 @@
 #include "container/imatrix.h"
 #include "model/metadata.h"
 #include "quantize/pipeline.h"
+#include "quantize/prior.h"
 
 namespace lowbit {
 namespace {
@@ -84,7 +85,7 @@ void tell_notes(const Plan& plan) {
                count, wanted->block, stored->name, stored->bits_per_weight(), wanted->name, wanted->bits_per_weight());
   }
   if (plan.without_importance > 0) {
-    fmt::print(stderr, "note: the importance matrix is silent on {} matrices: they are quantized without\n",
+    fmt::print(stderr, "note: the importance matrix is silent on {} matrices: an estimate from the weights is used\n",
                plan.without_importance);
   }
 }
@@ -121,7 +122,7 @@ void quantize(const Common& common, const Options& options) {
   if (!options.imatrix.empty()) importance = read_imatrix(options.imatrix);
   const PlanOptions plan_opts = plan_options(options, importance ? &*importance : nullptr);
   const ModelSource source = open_model(options.in);
-  const Plan plan = make_plan(source, plan_opts);
+  Plan plan = make_plan(source, plan_opts);
   if (!common.quiet()) tell_notes(plan);
   if (options.plan_only) return print_plan(common, plan);
 
@@ -133,6 +134,7 @@ void quantize(const Common& common, const Options& options) {
     metadata.set("quantize.imatrix.chunks_count", importance->chunk_count);
   }
   ThreadPool pool(common.threads);
+  estimate_importance(plan, source, pool);
   const uint64_t bytes = write_gguf(plan, source, std::move(metadata), options.out, pool);
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   if (common.json) {

@@ -8,7 +8,7 @@ namespace {
 
 /// How even weights of different size count beside their importance, as SearchKernels::prepare takes it: those that are
 /// large themselves meet large activations more often than chance.
-constexpr float kEvenness = 1.0F;
+constexpr float kEvenness = 3.0F;
 
 using Four = float __attribute__((vector_size(16)));
 
