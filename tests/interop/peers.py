@@ -39,6 +39,11 @@ def data():
     return folder("LOWBIT_DATA", "WikiText-2", "wiki.test.raw", "wiki.valid.txt")
 
 
+def source():
+    """The repository."""
+    return pathlib.Path(os.environ["LOWBIT_SOURCE"])
+
+
 def skip(why):
     print(f"skipped: {why}")
     sys.exit(77)
