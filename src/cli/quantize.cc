@@ -7,10 +7,13 @@
 #include <optional>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "cli/command.h"
 #include "cli/quantize_directory.h"
 #include "container/imatrix.h"
+#include "model/chunks.h"
 #include "model/metadata.h"
+#include "quantize/layerwise.h"
 #include "quantize/pipeline.h"
 #include "quantize/prior.h"
 
@@ -18,7 +21,10 @@ namespace lowbit {
 namespace {
 
 struct Options {
-  std::string in, out, scheme, imatrix, output_type, embedding_type, search;
+  std::string in, out, scheme, imatrix, output_type, embedding_type, search, rounding = "weighted";
+  std::vector<std::string> calib;
+  int64_t samples = 128, length = 512;
+  LayerwiseOptions layerwise;
   std::vector<std::string> tensor_types;
   bool strict = false, pure = false, allow_requantize = false, plan_only = false;
 };
@@ -55,6 +61,7 @@ PlanOptions plan_options(const Options& options, const ImportanceMatrix* importa
     out.overrides.emplace_back(rule.substr(0, equals), encoding_named(rule.substr(equals + 1), "--tensor-type"));
   }
   out.importance = importance;
+  out.layerwise = options.rounding == "gptq";
   return out;
 }
 
@@ -112,6 +119,14 @@ void print_plan(const Common& common, const Plan& plan) {
               {"tensors", tensors}});
 }
 
+std::vector<int32_t> calibration_tokens(const ModelSource& source, const Options& options) {
+  if (options.calib.empty()) fail("--rounding gptq needs a calibration text: --calib FILE");
+  std::string text;
+  for (const std::string& file : options.calib) text += read_text_file(file);
+  const Tokenizer tokenizer(read_tokenizer(source));
+  return chunk_tokens(source.config, tokenizer, text, {options.length, options.samples, false, true});
+}
+
 void quantize(const Common& common, const Options& options) {
   if (quantize_directory(common, {options.in, options.out, options.scheme, options.search, options.strict,
                                   options.allow_requantize, options.plan_only})) {
@@ -135,7 +150,15 @@ void quantize(const Common& common, const Options& options) {
   }
   ThreadPool pool(common.threads);
   estimate_importance(plan, source, pool);
-  const uint64_t bytes = write_gguf(plan, source, std::move(metadata), options.out, pool);
+  std::vector<MatrixReport> matrices;
+  std::function<void(TensorWriter&)> layer_by_layer;
+  if (options.rounding == "gptq") {
+    const std::vector<int32_t> tokens = calibration_tokens(source, options);
+    layer_by_layer = [&, tokens](TensorWriter& writer) {
+      matrices = write_layerwise(plan, source, tokens, options.length, options.layerwise, writer, pool);
+    };
+  }
+  const uint64_t bytes = write_gguf(plan, source, std::move(metadata), options.out, pool, layer_by_layer);
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   if (common.json) {
     return print_json({{"bytes", bytes},
@@ -176,6 +199,29 @@ void add_quantize(CLI::App& app, Common& common) {
                       "PATTERN=TYPE: the type of tensors by regular expression");
   command->add_option("--output-tensor-type", options->output_type, "Type of the output matrix");
   command->add_option("--token-embedding-type", options->embedding_type, "Type of the token embedding");
+  command
+      ->add_option("--rounding", options->rounding,
+                   "How codes are chosen: weighted (nearest), or gptq (from calibration inputs)")
+      ->check(CLI::IsMember({"weighted", "gptq"}))
+      ->capture_default_str();
+  command->add_option("--calib", options->calib, "Calibration text for gptq; may be given several times");
+  command->add_option("--samples", options->samples, "Calibration sequences at most")
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str();
+  command->add_option("--length", options->length, "Tokens a sequence")
+      ->check(CLI::Range(8, 1 << 20))
+      ->capture_default_str();
+  command->add_option("--damping", options->layerwise.damping, "Of the mean of the Hessian's diagonal")
+      ->check(CLI::Range(1e-6, 1.0))
+      ->capture_default_str();
+  command
+      ->add_option("--alpha", options->layerwise.alpha,
+                   "Compare with the original model's inputs: 0 not at all, 1 fully")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
+  command->add_option("--beta", options->layerwise.beta, "Cancel the residual stream's error: 0 not at all, 1 fully")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
   command->add_flag("--pure", options->pure, "No mixture: every matrix gets the scheme's base type");
   command->add_flag("--strict", options->strict,
                     "Refuse rows that the wanted type cannot hold, instead of falling back");

@@ -8,7 +8,7 @@ namespace {
 #define LOWBIT_TABLE(isa)                                                                              \
   SearchKernels {                                                                                      \
     #isa, isa::prepare, isa::search_scale, isa::search_affine, isa::measure, isa::improve, isa::fit_unit, \
-        isa::assign                                                                                    \
+        isa::assign, isa::take_up, isa::round_columns                                                  \
   }
 
 }  // namespace

@@ -72,6 +72,18 @@ struct LaneChoice {
   LaneFloats l, ll, lx, error;
 };
 
+/// Columns of sixteen rows that are rounded one after another, each taking up the errors of those before it
+/// (quantize/assign/gptq.h). Column j of the run is x[j]; row j of `lower` holds how it takes up each earlier column of
+/// the matrix: x[j] -= sum_i lower[j * stride + i] * errors[i].
+struct ColumnRun {
+  LaneFloats* x;       ///< [count]; in: as far as the caller brought it; out: what was rounded
+  LaneFloats* errors;  ///< [before + count]: what rounding left of each column, from the matrix's first on
+  const float* lower;  ///< the row of the run's first column
+  int64_t stride;
+  int64_t before;  ///< columns before the run
+  int count;
+};
+
 struct SearchKernels {
   std::string_view name;  ///< "ref", "avx2", "avx512"
   /// Makes raw sub-blocks ready: x is multiplied by a power of two a block of `per_block` lanes, so that its greatest
@@ -97,6 +109,10 @@ struct SearchKernels {
                     int rounds);
   /// The nearest levels on a grid: codes[i].lane[l] is the level itself, or the code where levels come from a table.
   void (*assign)(const SubBlocks& blocks, const LevelSet& levels, const LaneGrid& grid, LaneBytes* codes);
+  /// Takes the errors of all columns before a run up into it.
+  void (*take_up)(const ColumnRun& run);
+  /// Rounds the columns of a run, which took up all errors before it: column j on grids[j / width]. codes as in assign.
+  void (*round_columns)(const ColumnRun& run, const LevelSet& levels, const LaneGrid* grids, int width, LaneBytes* codes);
 };
 
 /// The tables that this machine can run, the portable one first, the fastest last.
@@ -114,6 +130,9 @@ const SearchKernels& search_kernels();
   float fit_unit(const float* values, const float* weights, int count, float low, float high, const float* targets, \
                  int rounds);                                                                                       \
   void assign(const SubBlocks& blocks, const LevelSet& levels, const LaneGrid& grid, LaneBytes* codes);             \
+  void take_up(const ColumnRun& run);                                                                               \
+  void round_columns(const ColumnRun& run, const LevelSet& levels, const LaneGrid* grids, int width,                \
+                     LaneBytes* codes);                                                                             \
   }
 LOWBIT_DECLARE_SEARCH(ref)
 #if defined(__x86_64__)

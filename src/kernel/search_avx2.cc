@@ -10,4 +10,6 @@ constexpr int kAtOnce = 2;
 
 #include "kernel/search_body.h"
 
+#include "kernel/columns_body.h"
+
 }  // namespace lowbit::avx2

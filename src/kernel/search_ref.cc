@@ -10,4 +10,6 @@ constexpr int kAtOnce = 1;
 
 #include "kernel/search_body.h"
 
+#include "kernel/columns_body.h"
+
 }  // namespace lowbit::ref

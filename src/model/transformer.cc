@@ -1,138 +1,29 @@
 #include "model/transformer.h"
 
 #include <algorithm>
-#include <cmath>
-#include <initializer_list>
-#include <limits>
 
 #include "base/error.h"
-#include "kernel/kernels.h"
-#include "model/transformer_weights.h"
+#include "model/layer_pass.h"
 
 namespace lowbit {
-namespace {
-
-// Tokens a task of a loop over tokens: enough to outweigh the hand-over, few enough to share out a short prompt.
-constexpr int64_t kTokensPerTask = 8;
-// Tasks a thread and product: a core that was late or slow leaves the rest to the others.
-constexpr int64_t kTasksPerThread = 8;
-
-/// A token of the slice being computed.
-struct Token {
-  int32_t id;
-  int64_t position;
-  KvCache* cache;
-  int64_t output;  ///< its row in the result, or -1
-};
-
-/// The inputs of one or several products, in each form that their matrices multiply, made once.
-class Inputs {
- public:
-  explicit Inputs(ActivationScales scales) : scales_(scales) {}
-  void set(const float* x, int64_t tokens) {
-    x_ = x;
-    tokens_ = tokens;
-    std::fill_n(ready_, 3, false);
-  }
-  const Activations& of(const PackedMatrix& w, const Kernels& kernels, ThreadPool& pool) {
-    const bool blocks = scales_ == ActivationScales::LlamaCpp && w.source().block > kTileCols;
-    const int form = traits(w.view().family).is_float ? 0 : blocks ? 2 : 1;
-    if (!ready_[form]) {
-      prepare(kernels, w, x_, tokens_, forms_[form], pool, blocks ? w.source().block : kTileCols);
-    }
-    ready_[form] = true;
-    return forms_[form];
-  }
-
- private:
-  const ActivationScales scales_;
-  const float* x_ = nullptr;
-  int64_t tokens_ = 0;
-  Activations forms_[3];  // binary32, codes, codes with block scales
-  bool ready_[3] = {};
-};
-
-struct Product {
-  const Linear* linear;
-  float* out;  ///< [tokens, rows]
-};
-
-float* at_least(std::vector<float>& buffer, int64_t size) {
-  if (static_cast<int64_t>(buffer.size()) < size) buffer.resize(static_cast<size_t>(size));
-  return buffer.data();
-}
-
-/// One head over a cache of type F32, for exactness rather than speed: portable, sums in binary64.
-void attention_f32(const float* query, const float* keys, const float* values, int64_t dim, int64_t positions,
-                   float scale, float* out) {
-  std::vector<double> weights(static_cast<size_t>(positions)), sums(static_cast<size_t>(dim));
-  double top = -std::numeric_limits<double>::infinity(), total = 0;
-  for (int64_t p = 0; p < positions; ++p) {
-    double dot = 0;
-    for (int64_t i = 0; i < dim; ++i) dot += static_cast<double>(query[i]) * static_cast<double>(keys[p * dim + i]);
-    weights[p] = dot * static_cast<double>(scale);
-    top = std::max(top, weights[p]);
-  }
-  for (int64_t p = 0; p < positions; ++p) {
-    const double weight = std::exp(weights[p] - top);
-    total += weight;
-    for (int64_t i = 0; i < dim; ++i) sums[i] += weight * static_cast<double>(values[p * dim + i]);
-  }
-  for (int64_t i = 0; i < dim; ++i) out[i] = static_cast<float>(sums[i] / total);
-}
-
-}  // namespace
 
 struct Transformer::Impl {
   Impl(const ModelSource& s, ThreadPool& p, ActivationScales scales)
       : source(s),
         config(s.config),
-        pool(p),
-        kernels(lowbit::kernels()),
         weights(load_weights(s, p)),
         embedding(s.store->at(s.name({Role::TokenEmbedding}))),
-        frequencies(rope_frequencies(s.config)),
-        q_dim(config.heads * config.head_dim),
-        kv_dim(config.kv_heads * config.head_dim),
-        eps(static_cast<float>(config.rms_eps)),
-        scale(static_cast<float>(1 / std::sqrt(static_cast<double>(config.head_dim)))),
-        inputs(scales) {}
+        pass(s.config, p, scales) {}
 
   std::vector<Token> check(std::span<const Segment> segments, int64_t& outputs) const;
   void run_slice(std::span<const Token> slice, float* out, Tap* tap);
   void embed();
-  void set_angles();
-  void attention_block(const LayerWeights& layer, int64_t index, bool last, Tap* tap);
-  void rotate_and_store(const LayerWeights& layer, int64_t index);
-  void keep_outputs();
-  void store(const Token& token, int64_t layer, int64_t kv_head, const float* key, const float* value) const;
-  void attend(int64_t index);
-  void attend_f32(int64_t index, int64_t t);
-  void ffn_block(const LayerWeights& layer, Tap* tap);
-  void normalize(const std::vector<float>& weight);
-  void multiply(std::initializer_list<Product> products, const float* in, int64_t n, Tap* tap);
-  void multiply_alike(std::span<const Product> products, const float* in, int64_t n);
-  void add_to_stream(const Linear& linear, float* y);
-  void for_tokens(const std::function<void(int64_t)>& task);
-  int64_t count() const { return static_cast<int64_t>(tokens.size()); }
 
   const ModelSource& source;
   const ModelConfig config;
-  ThreadPool& pool;
-  const Kernels& kernels;
   const TransformerWeights weights;
   const TensorInfo& embedding;
-  const std::vector<double> frequencies;
-  const int64_t q_dim, kv_dim;
-  const float eps, scale;
-
-  // The slice in progress.
-  std::vector<Token> tokens;
-  std::vector<float> x;       // [tokens, hidden], the residual stream
-  std::vector<float> normed;  // [tokens, hidden], inputs of a block
-  std::vector<float> q, k, v, attended, projected, gate, up, gathered;
-  std::vector<float> cos, sin;  // [tokens, head_dim / 2]
-  Inputs inputs;
+  LayerPass pass;
 };
 
 Transformer::Transformer(const ModelSource& source, ThreadPool& pool, ActivationScales scales)
@@ -141,7 +32,7 @@ Transformer::~Transformer() = default;
 Transformer::Transformer(Transformer&&) noexcept = default;
 const ModelConfig& Transformer::config() const { return impl_->config; }
 uint64_t Transformer::weight_bytes() const { return impl_->weights.bytes; }
-ThreadPool& Transformer::pool() const { return impl_->pool; }
+ThreadPool& Transformer::pool() const { return impl_->pass.pool; }
 
 std::vector<float> Transformer::forward(std::span<const Segment> segments, Tap* tap) {
   int64_t outputs = 0;
@@ -156,7 +47,7 @@ std::vector<float> Transformer::forward(std::span<const Segment> segments, Tap* 
 }
 
 void Transformer::logits(const float* hidden, int64_t n, float* out, Tap* tap) {
-  impl_->multiply({{&impl_->weights.output, out}}, hidden, n, tap);
+  impl_->pass.multiply({{&impl_->weights.output, out}}, hidden, n, tap);
 }
 
 std::vector<Token> Transformer::Impl::check(std::span<const Segment> segments, int64_t& outputs) const {
@@ -179,229 +70,27 @@ std::vector<Token> Transformer::Impl::check(std::span<const Segment> segments, i
 }
 
 void Transformer::Impl::run_slice(std::span<const Token> slice, float* out, Tap* tap) {
-  tokens.assign(slice.begin(), slice.end());
+  pass.tokens.assign(slice.begin(), slice.end());
   embed();
-  set_angles();
+  pass.set_angles();
   for (int64_t i = 0; i < config.layers; ++i) {
     const LayerWeights& layer = weights.layers[static_cast<size_t>(i)];
-    attention_block(layer, i, i + 1 == config.layers, tap);
-    if (tokens.empty()) return;
-    ffn_block(layer, tap);
+    pass.attention_block(layer, i, i + 1 == config.layers, tap);
+    if (pass.tokens.empty()) return;
+    pass.ffn_block(layer, tap);
   }
-  for_tokens([&](int64_t t) {
-    kernels.rms_norm(&x[t * config.hidden], weights.output_norm.data(), config.hidden, eps,
-                     out + tokens[t].output * config.hidden);
-  });
-}
-
-void Transformer::Impl::for_tokens(const std::function<void(int64_t)>& task) {
-  pool.run((count() + kTokensPerTask - 1) / kTokensPerTask, [&](int64_t block, int) {
-    const int64_t end = std::min(count(), (block + 1) * kTokensPerTask);
-    for (int64_t t = block * kTokensPerTask; t < end; ++t) task(t);
+  pass.for_tokens([&](int64_t t) {
+    pass.kernels.rms_norm(&pass.x[static_cast<size_t>(t * config.hidden)], weights.output_norm.data(), config.hidden,
+                          pass.eps, out + pass.tokens[static_cast<size_t>(t)].output * config.hidden);
   });
 }
 
 void Transformer::Impl::embed() {
-  float* rows = at_least(x, count() * config.hidden);
-  for_tokens([&](int64_t t) { read_rows(*source.store, embedding, tokens[t].id, 1, rows + t * config.hidden); });
-}
-
-void Transformer::Impl::set_angles() {
-  const int64_t half = config.head_dim / 2;
-  at_least(cos, count() * half);
-  at_least(sin, count() * half);
-  for_tokens([&](int64_t t) {
-    for (int64_t i = 0; i < half; ++i) {
-      const double angle = static_cast<double>(tokens[t].position) * frequencies[i];
-      cos[t * half + i] = static_cast<float>(std::cos(angle));
-      sin[t * half + i] = static_cast<float>(std::sin(angle));
-    }
+  const auto size = static_cast<size_t>(pass.count() * config.hidden);
+  if (pass.x.size() < size) pass.x.resize(size);
+  pass.for_tokens([&](int64_t t) {
+    read_rows(*source.store, embedding, pass.tokens[static_cast<size_t>(t)].id, 1, pass.x.data() + t * config.hidden);
   });
-}
-
-void Transformer::Impl::normalize(const std::vector<float>& weight) {
-  float* out = at_least(normed, count() * config.hidden);
-  for_tokens([&](int64_t t) {
-    kernels.rms_norm(&x[t * config.hidden], weight.data(), config.hidden, eps, out + t * config.hidden);
-  });
-}
-
-void Transformer::Impl::multiply(std::initializer_list<Product> products, const float* in, int64_t n, Tap* tap) {
-  std::vector<Product> alike;
-  for (const Product& p : products) {
-    const int64_t cols = p.linear->w.cols();
-    if (tap) tap->input(p.linear->id, in, n, cols);
-    const std::vector<int32_t>& columns = p.linear->columns;
-    if (columns.empty()) {
-      alike.push_back(p);
-      continue;
-    }
-    float* inputs_of_w = at_least(gathered, n * cols);
-    for (int64_t t = 0; t < n; ++t) {
-      for (int64_t c = 0; c < cols; ++c) inputs_of_w[t * cols + c] = in[t * cols + columns[static_cast<size_t>(c)]];
-    }
-    multiply_alike({&p, 1}, inputs_of_w, n);
-  }
-  multiply_alike(alike, in, n);
-}
-
-/// Products that take the very same inputs, shared out together.
-void Transformer::Impl::multiply_alike(std::span<const Product> products, const float* in, int64_t n) {
-  inputs.set(in, n);
-  int64_t panels = 0;
-  for (const Product& p : products) {
-    inputs.of(p.linear->w, kernels, pool);
-    panels += p.linear->w.panels();
-  }
-  const int64_t step = std::max<int64_t>(1, panels / (kTasksPerThread * pool.size()));
-  pool.run((panels + step - 1) / step, [&](int64_t task, int) {
-    int64_t begin = task * step, end = begin + step;  // of the panels of all products, one after another
-    for (const Product& p : products) {
-      const PackedMatrix& w = p.linear->w;
-      const int64_t b = std::max<int64_t>(begin, 0), e = std::min(end, w.panels());
-      const Activations& a = inputs.of(w, kernels, pool);
-      const auto matmul = a.floats ? kernels.matmul_floats : kernels.matmul_codes;
-      if (b < e) matmul(w.view(), b, e, a.view, p.out, w.rows());
-      begin -= w.panels();
-      end -= w.panels();
-    }
-  });
-}
-
-void Transformer::Impl::add_to_stream(const Linear& linear, float* y) {
-  for_tokens([&](int64_t t) {
-    if (!linear.bias.empty()) kernels.add(y + t * config.hidden, linear.bias.data(), config.hidden);
-    kernels.add(&x[t * config.hidden], y + t * config.hidden, config.hidden);
-  });
-}
-
-void Transformer::Impl::attention_block(const LayerWeights& layer, int64_t index, bool last, Tap* tap) {
-  normalize(layer.attention_norm);
-  multiply({{&layer.q, at_least(q, count() * q_dim)},
-            {&layer.k, at_least(k, count() * kv_dim)},
-            {&layer.v, at_least(v, count() * kv_dim)}},
-           normed.data(), count(), tap);
-  rotate_and_store(layer, index);
-  if (last) keep_outputs();
-  if (tokens.empty()) return;
-  attend(index);
-  float* y = at_least(projected, count() * config.hidden);
-  multiply({{&layer.attention_output, y}}, attended.data(), count(), tap);
-  add_to_stream(layer.attention_output, y);
-}
-
-void Transformer::Impl::rotate_and_store(const LayerWeights& layer, int64_t index) {
-  const int64_t dim = config.head_dim;
-  const auto add_bias = [&](const Linear& linear, float* y) {
-    if (!linear.bias.empty()) kernels.add(y, linear.bias.data(), linear.w.rows());
-  };
-  for_tokens([&](int64_t t) {
-    float* qt = &q[t * q_dim];
-    float* kt = &k[t * kv_dim];
-    float* vt = &v[t * kv_dim];
-    add_bias(layer.q, qt);
-    add_bias(layer.k, kt);
-    add_bias(layer.v, vt);
-    const float* c = &cos[t * dim / 2];
-    const float* s = &sin[t * dim / 2];
-    for (int64_t h = 0; h < config.heads; ++h) {
-      float* head = qt + h * dim;
-      if (!layer.q_norm.empty()) kernels.rms_norm(head, layer.q_norm.data(), dim, eps, head);
-      kernels.rope(head, c, s, dim);
-    }
-    for (int64_t h = 0; h < config.kv_heads; ++h) {
-      float* head = kt + h * dim;
-      if (!layer.k_norm.empty()) kernels.rms_norm(head, layer.k_norm.data(), dim, eps, head);
-      kernels.rope(head, c, s, dim);
-      store(tokens[t], index, h, head, vt + h * dim);
-    }
-  });
-}
-
-void Transformer::Impl::store(const Token& token, int64_t layer, int64_t kv_head, const float* key,
-                              const float* value) const {
-  const int64_t dim = config.head_dim, offset = token.position * dim;
-  const KvCache& cache = *token.cache;
-  if (cache.type() == KvType::F16) {
-    kernels.to_f16(key, dim, cache.keys<uint16_t>(layer, kv_head) + offset);
-    kernels.to_f16(value, dim, cache.values<uint16_t>(layer, kv_head) + offset);
-  } else {
-    std::copy_n(key, dim, cache.keys<float>(layer, kv_head) + offset);
-    std::copy_n(value, dim, cache.values<float>(layer, kv_head) + offset);
-  }
-}
-
-void Transformer::Impl::keep_outputs() {
-  int64_t kept = 0;
-  for (int64_t t = 0; t < count(); ++t) {
-    if (tokens[t].output < 0) continue;
-    if (kept != t) {
-      tokens[kept] = tokens[t];
-      std::copy_n(&x[t * config.hidden], config.hidden, &x[kept * config.hidden]);
-      std::copy_n(&q[t * q_dim], q_dim, &q[kept * q_dim]);
-    }
-    ++kept;
-  }
-  tokens.resize(static_cast<size_t>(kept));
-}
-
-void Transformer::Impl::attend(int64_t index) {
-  at_least(attended, count() * q_dim);
-  const int64_t group = config.heads / config.kv_heads, width = group * config.head_dim;
-  std::vector<AttentionBatch> batches;
-  for (int64_t begin = 0, end = 0; begin < count(); begin = end) {
-    const KvCache& cache = *tokens[begin].cache;
-    for (end = begin + 1; end < count() && tokens[end].cache == &cache;) ++end;
-    if (cache.type() == KvType::F32) continue;
-    // A batch a key/value head, so that a single token's attention is shared out too.
-    for (int64_t h = 0; h < config.kv_heads; ++h) {
-      AttentionBatch& b = batches.emplace_back();
-      b.q = &q[begin * q_dim + h * width];
-      b.k = cache.keys<uint16_t>(index, h);
-      b.v = cache.values<uint16_t>(index, h);
-      b.out = &attended[begin * q_dim + h * width];
-      b.heads = static_cast<int>(group);
-      b.kv_heads = 1;
-      b.head_dim = static_cast<int>(config.head_dim);
-      b.position = tokens[begin].position;
-      b.tokens = end - begin;
-      b.stride = q_dim;
-      b.window = config.sliding_window;
-      b.scale = scale;
-    }
-  }
-  lowbit::attend(kernels, batches, pool);
-  for_tokens([&](int64_t t) {
-    if (tokens[t].cache->type() == KvType::F32) attend_f32(index, t);
-  });
-}
-
-void Transformer::Impl::attend_f32(int64_t index, int64_t t) {
-  const int64_t dim = config.head_dim, group = config.heads / config.kv_heads;
-  const Token& token = tokens[t];
-  const int64_t first =
-      config.sliding_window > 0 ? std::max<int64_t>(0, token.position - config.sliding_window + 1) : 0;
-  for (int64_t h = 0; h < config.heads; ++h) {
-    const int64_t at = t * q_dim + h * dim;
-    attention_f32(&q[at], token.cache->keys<float>(index, h / group) + first * dim,
-                  token.cache->values<float>(index, h / group) + first * dim, dim, token.position - first + 1, scale,
-                  &attended[at]);
-  }
-}
-
-void Transformer::Impl::ffn_block(const LayerWeights& layer, Tap* tap) {
-  normalize(layer.ffn_norm);
-  const int64_t ffn = config.ffn;
-  multiply({{&layer.gate, at_least(gate, count() * ffn)}, {&layer.up, at_least(up, count() * ffn)}}, normed.data(),
-           count(), tap);
-  for_tokens([&](int64_t t) {
-    if (!layer.gate.bias.empty()) kernels.add(&gate[t * ffn], layer.gate.bias.data(), ffn);
-    if (!layer.up.bias.empty()) kernels.add(&up[t * ffn], layer.up.bias.data(), ffn);
-    kernels.silu_mul(&gate[t * ffn], &up[t * ffn], ffn);
-  });
-  float* y = at_least(projected, count() * config.hidden);
-  multiply({{&layer.down, y}}, gate.data(), count(), tap);
-  add_to_stream(layer.down, y);
 }
 
 }  // namespace lowbit

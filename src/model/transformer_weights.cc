@@ -80,29 +80,35 @@ class Loader {
 
 }  // namespace
 
-TransformerWeights load_weights(const ModelSource& source, ThreadPool& pool) {
+LayerWeights load_layer(const ModelSource& source, int i, ThreadPool& pool, uint64_t& bytes) {
   const ModelConfig& c = source.config;
   const int64_t q_dim = c.heads * c.head_dim, kv_dim = c.kv_heads * c.head_dim;
   Loader load(source, pool);
+  LayerWeights layer;
+  load.prepare(i);
+  layer.attention_norm = load.vector({Role::AttentionNorm, i}, c.hidden);
+  layer.q = load.linear({Role::Q, i}, q_dim, c.hidden, c.head_dim);
+  layer.k = load.linear({Role::K, i}, kv_dim, c.hidden, c.head_dim);
+  layer.v = load.linear({Role::V, i}, kv_dim, c.hidden);
+  layer.q_norm = load.optional_vector({Role::QNorm, i}, c.head_dim);
+  layer.k_norm = load.optional_vector({Role::KNorm, i}, c.head_dim);
+  layer.attention_output = load.linear({Role::AttentionOutput, i}, c.hidden, q_dim);
+  layer.ffn_norm = load.vector({Role::FfnNorm, i}, c.hidden);
+  layer.gate = load.linear({Role::Gate, i}, c.ffn, c.hidden);
+  layer.up = load.linear({Role::Up, i}, c.ffn, c.hidden);
+  layer.down = load.linear({Role::Down, i}, c.hidden, c.ffn);
+  bytes += load.bytes();
+  return layer;
+}
+
+TransformerWeights load_weights(const ModelSource& source, ThreadPool& pool) {
+  const ModelConfig& c = source.config;
   TransformerWeights w;
-  for (int i = 0; i < static_cast<int>(c.layers); ++i) {
-    LayerWeights& layer = w.layers.emplace_back();
-    load.prepare(i);
-    layer.attention_norm = load.vector({Role::AttentionNorm, i}, c.hidden);
-    layer.q = load.linear({Role::Q, i}, q_dim, c.hidden, c.head_dim);
-    layer.k = load.linear({Role::K, i}, kv_dim, c.hidden, c.head_dim);
-    layer.v = load.linear({Role::V, i}, kv_dim, c.hidden);
-    layer.q_norm = load.optional_vector({Role::QNorm, i}, c.head_dim);
-    layer.k_norm = load.optional_vector({Role::KNorm, i}, c.head_dim);
-    layer.attention_output = load.linear({Role::AttentionOutput, i}, c.hidden, q_dim);
-    layer.ffn_norm = load.vector({Role::FfnNorm, i}, c.hidden);
-    layer.gate = load.linear({Role::Gate, i}, c.ffn, c.hidden);
-    layer.up = load.linear({Role::Up, i}, c.ffn, c.hidden);
-    layer.down = load.linear({Role::Down, i}, c.hidden, c.ffn);
-  }
+  for (int i = 0; i < static_cast<int>(c.layers); ++i) w.layers.push_back(load_layer(source, i, pool, w.bytes));
+  Loader load(source, pool);
   w.output_norm = load.vector({Role::OutputNorm}, c.hidden);
   w.output = load.linear({c.tied_embeddings ? Role::TokenEmbedding : Role::Output}, c.vocab, c.hidden);
-  w.bytes = load.bytes();
+  w.bytes += load.bytes();
   return w;
 }
 

@@ -30,6 +30,9 @@ struct TransformerWeights {
   uint64_t bytes = 0;
 };
 
+/// Reads and packs the weights of one layer; `bytes` grows by their memory.
+LayerWeights load_layer(const ModelSource& source, int layer, ThreadPool& pool, uint64_t& bytes);
+
 /// Reads and packs every weight but the embedding (unless tied), dropping the source's pages as it goes. Rows of q and
 /// k that GGUF keeps in interleaved rotary order come out in Hugging Face's order: the forward pass knows only that
 /// one.

@@ -25,6 +25,7 @@ int64_t rows_per_chunk(int64_t cols) { return std::max<int64_t>(1, kChunkWeights
 std::vector<Chunk> chunks_of(const std::vector<PlannedTensor>& tensors) {
   std::vector<Chunk> chunks;
   for (size_t i = 0; i < tensors.size(); ++i) {
+    if (tensors[i].layerwise) continue;
     const int64_t rows = tensors[i].tensor.rows();
     const int64_t step = rows_per_chunk(tensors[i].tensor.cols());
     for (int64_t row = 0; row < rows; row += step) chunks.push_back({i, row, std::min(step, rows - row)});
@@ -105,7 +106,7 @@ void write_tensors(const std::vector<PlannedTensor>& tensors, const TensorStore&
                    const std::string& label, ThreadPool& pool) {
   const std::vector<Chunk> chunks = chunks_of(tensors);
   uint64_t total = 0;
-  for (const PlannedTensor& t : tensors) total += static_cast<uint64_t>(t.tensor.elements());
+  for (const PlannedTensor& t : tensors) total += t.layerwise ? 0 : static_cast<uint64_t>(t.tensor.elements());
   Progress progress(label, total);
 
   struct Scratch {
@@ -138,9 +139,11 @@ void write_tensors(const std::vector<PlannedTensor>& tensors, const TensorStore&
 }
 
 uint64_t write_gguf(const Plan& plan, const ModelSource& source, GgufMetadata metadata,
-                    const std::filesystem::path& path, ThreadPool& pool) {
+                    const std::filesystem::path& path, ThreadPool& pool,
+                    const std::function<void(TensorWriter&)>& more) {
   GgufWriter writer(path, complete(std::move(metadata), plan), output_infos(plan.tensors));
   write_tensors(plan.tensors, *source.store, writer, "quantizing", pool);
+  if (more) more(writer);
   writer.finish();
   return writer.file_bytes();
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 
 #include "base/thread_pool.h"
 #include "container/gguf.h"
@@ -16,9 +17,10 @@ void write_tensors(const std::vector<PlannedTensor>& tensors, const TensorStore&
                    const std::string& label, ThreadPool& pool);
 
 /// Writes the planned GGUF file; `metadata` is everything but what the plan itself decides (general.file_type,
-/// general.quantization_version). Returns the file's size in bytes.
+/// general.quantization_version). `more` writes the tensors that are not streamed. Returns the file's size in bytes.
 uint64_t write_gguf(const Plan& plan, const ModelSource& source, GgufMetadata metadata,
-                    const std::filesystem::path& path, ThreadPool& pool);
+                    const std::filesystem::path& path, ThreadPool& pool,
+                    const std::function<void(TensorWriter&)>& more = {});
 
 /// Decodes rows [begin, begin + count) of an output tensor, in its order of rows: out[count * cols]. Throws Error on a
 /// value that is not finite.

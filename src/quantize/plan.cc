@@ -54,8 +54,8 @@ const Encoding* wanted_by(const ModelSource& source, const PlanOptions& options,
   if (output && options.output != nullptr) return options.output;
   if (tensor.id.role == Role::TokenEmbedding && options.embedding != nullptr) return options.embedding;
   if (options.pure) return &encoding(options.mixture->base);
-  return &encoding(
-      wanted_encoding(*options.mixture, source.config, options.importance != nullptr, tensor.id, tensor.cols()));
+  return &encoding(wanted_encoding(*options.mixture, source.config, options.importance != nullptr || options.layerwise,
+                                   tensor.id, tensor.cols()));
 }
 
 void check_source(const ModelSource& source, const PlanOptions& options, const PlannedTensor& planned) {
@@ -104,6 +104,8 @@ Plan make_plan(const ModelSource& source, const PlanOptions& options) {
     }
     planned.tensor = std::move(tensor);
     check_source(source, options, planned);
+    planned.layerwise = options.layerwise && planned.tensor.id.layer >= 0 && is_matrix(planned.tensor.id) &&
+                        planned.encoding->kind == EncodingKind::Block;
     planned.importance = importance_of(options, planned, plan);
     const auto elements = static_cast<uint64_t>(planned.tensor.elements());
     planned.bytes = planned.encoding->bytes(elements);

@@ -109,7 +109,10 @@ void estimate_importance(Plan& plan, const ModelSource& source, ThreadPool& pool
   Estimator estimator(source, pool);
   for (PlannedTensor& planned : plan.tensors) {
     const OutputTensor& tensor = planned.tensor;
-    if (planned.encoding->kind != EncodingKind::Block || tensor.id.layer < 0 || !planned.importance.empty()) continue;
+    if (planned.encoding->kind != EncodingKind::Block || tensor.id.layer < 0 || planned.layerwise ||
+        !planned.importance.empty()) {
+      continue;
+    }
     planned.importance = estimator.of(tensor.id);
     // A damaged weight is told of when its own tensor is read.
     const auto sound = [](float x) { return std::isfinite(x); };

@@ -1,0 +1,109 @@
+// The forward pass through one layer, part by part, for a slice of tokens. There is no other: Transformer runs all
+// layers of a model through it, quantize/ one layer at a time.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <initializer_list>
+#include <span>
+#include <vector>
+
+#include "kernel/kernels.h"
+#include "model/transformer.h"
+#include "model/transformer_weights.h"
+
+namespace lowbit {
+
+/// A token of the slice being computed.
+struct Token {
+  int32_t id;
+  int64_t position;
+  KvCache* cache;
+  int64_t output;  ///< its row in the result, or -1
+};
+
+/// The inputs of one or several products, in each form that their matrices multiply, made once.
+class Inputs {
+ public:
+  explicit Inputs(ActivationScales scales) : scales_(scales) {}
+  void set(const float* x, int64_t tokens) {
+    x_ = x;
+    tokens_ = tokens;
+    std::fill_n(ready_, 3, false);
+  }
+  const Activations& of(const PackedMatrix& w, const Kernels& kernels, ThreadPool& pool) {
+    const bool blocks = scales_ == ActivationScales::LlamaCpp && w.source().block > kTileCols;
+    const int form = traits(w.view().family).is_float ? 0 : blocks ? 2 : 1;
+    if (!ready_[form]) {
+      prepare(kernels, w, x_, tokens_, forms_[form], pool, blocks ? w.source().block : kTileCols);
+    }
+    ready_[form] = true;
+    return forms_[form];
+  }
+
+ private:
+  const ActivationScales scales_;
+  const float* x_ = nullptr;
+  int64_t tokens_ = 0;
+  Activations forms_[3];  // binary32, codes, codes with block scales
+  bool ready_[3] = {};
+};
+
+struct Product {
+  const Linear* linear;
+  float* out;  ///< [tokens, rows]
+};
+
+/// The slice in progress and what is done to it. Set `tokens`, fill `x`, call set_angles(), then for each layer
+/// attention_block() and ffn_block(), or their parts in that order. Results depend on nothing but a token and those
+/// before it in its cache.
+class LayerPass {
+ public:
+  LayerPass(const ModelConfig& model, ThreadPool& threads, ActivationScales scales);
+
+  void set_angles();
+  /// `index` is the layer's place in the caches. Of the last layer, only tokens whose output is wanted go on after
+  /// their keys and values are stored.
+  void attention_block(const LayerWeights& layer, int64_t index, bool last, Tap* tap);
+  void ffn_block(const LayerWeights& layer, Tap* tap);
+
+  // The parts of attention_block: x -> normed -> q, k, v and the cache -> attended -> x.
+  void normalize(const std::vector<float>& weight);
+  void project_qkv(const LayerWeights& layer, int64_t index, Tap* tap);
+  void attend(int64_t index);
+  void project_attended(const LayerWeights& layer, Tap* tap);
+  // The parts of ffn_block after normalize: normed -> gate -> x.
+  void activate(const LayerWeights& layer, Tap* tap);
+  void project_down(const LayerWeights& layer, Tap* tap);
+
+  void multiply(std::initializer_list<Product> products, const float* in, int64_t n, Tap* tap);
+  void for_tokens(const std::function<void(int64_t)>& task);
+  int64_t count() const { return static_cast<int64_t>(tokens.size()); }
+
+  const ModelConfig config;
+  ThreadPool& pool;
+  const Kernels& kernels;
+  const std::vector<double> frequencies;
+  const int64_t q_dim, kv_dim;
+  const float eps, scale;
+
+  std::vector<Token> tokens;
+  std::vector<float> x;         ///< [tokens, hidden], the residual stream
+  std::vector<float> normed;    ///< [tokens, hidden], inputs of a block
+  std::vector<float> attended;  ///< [tokens, heads * head_dim], inputs of the attention's output matrix
+  std::vector<float> gate;      ///< [tokens, ffn], inputs of the down projection
+
+ private:
+  void rotate_and_store(const LayerWeights& layer, int64_t index);
+  void keep_outputs();
+  void store(const Token& token, int64_t layer, int64_t kv_head, const float* key, const float* value) const;
+  void attend_f32(int64_t index, int64_t t);
+  void multiply_alike(std::span<const Product> products, const float* in, int64_t n);
+  void add_to_stream(const Linear& linear, float* y);
+
+  std::vector<float> q, k, v, projected, up, gathered;
+  std::vector<float> cos, sin;  // [tokens, head_dim / 2]
+  Inputs inputs;
+};
+
+}  // namespace lowbit

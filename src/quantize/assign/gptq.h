@@ -1,0 +1,38 @@
+// GPTQ (Frantar et al., arXiv 2210.17323): each column is rounded to the nearest code, and the columns after it take up
+// its error in the way that disturbs the product with calibration inputs least. On the grid of any block encoding,
+// whose parameters are searched anew on what earlier columns left.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "encoding/encoding.h"
+
+namespace lowbit {
+
+/// How columns take up errors: row j holds, for each earlier column i, U[i][j] / U[i][i], where H^-1 = U^T U.
+struct ErrorSpread {
+  int64_t cols = 0;
+  std::vector<float> lower;  ///< [cols, cols], what is on and above the diagonal is not read
+};
+
+/// From the factor of inverse_factor().
+ErrorSpread make_spread(const std::vector<float>& u, int64_t cols);
+
+/// What one set of inputs asks of a rounding.
+struct GptqProblem {
+  ErrorSpread spread;
+  std::vector<float> hessian;     ///< [cols, cols], damped: errors e cost e H e^T
+  std::vector<float> importance;  ///< [cols] >= 0: weighs errors where block parameters are searched; H's diagonal
+  /// Passes of coordinate descent afterwards: each sub-block's scale and minimum, then each code, in turn take the
+  /// value that costs least while all else stays.
+  int sweeps = 0;
+};
+
+/// Encodes `rows` rows of spread.cols weights (a multiple of the block), row-major, to rows * encoding.bytes(cols)
+/// bytes. Pure, and the same bytes on every machine; rows may be encoded in any split.
+void encode_rows_gptq(const Encoding& encoding, const float* weights, int64_t rows, const GptqProblem& problem,
+                      std::byte* out);
+
+}  // namespace lowbit

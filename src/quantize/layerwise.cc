@@ -1,0 +1,384 @@
+#include "quantize/layerwise.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <map>
+
+#include "base/error.h"
+#include "base/progress.h"
+#include "model/layer_pass.h"
+#include "quantize/assign/gptq.h"
+#include "quantize/encode.h"
+#include "quantize/linalg.h"
+#include "quantize/pipeline.h"
+
+namespace lowbit {
+namespace {
+
+constexpr int64_t kSliceTokens = 2048;  // that go through a layer together
+constexpr int kDampingTries = 5;        // each ten times the one before
+constexpr int64_t kRowsPerTask = 16;    // the lanes of encode_rows_gptq
+
+/// The hidden states of all calibration tokens in one model, and the way through one of its layers.
+class Stream {
+ public:
+  Stream(const ModelConfig& config, ThreadPool& pool, int64_t length)
+      : pass(one_layer(config), pool, ActivationScales::Fine), length_(length) {
+    for (int64_t i = 0; i < std::max<int64_t>(1, kSliceTokens / length); ++i) caches_.emplace_back(pass.config, length);
+  }
+
+  void embed(const ModelSource& source, std::span<const int32_t> tokens) {
+    const TensorInfo& table = source.store->at(source.name({Role::TokenEmbedding}));
+    const int64_t hidden = pass.config.hidden;
+    x.resize(tokens.size() * static_cast<size_t>(hidden));
+    attended.resize(tokens.size() * static_cast<size_t>(pass.q_dim));
+    for (size_t t = 0; t < tokens.size(); ++t) {
+      if (tokens[t] < 0 || tokens[t] >= source.config.vocab)
+        fail("calibration token {} is not in the vocabulary", tokens[t]);
+      read_rows(*source.store, table, tokens[t], 1, x.data() + static_cast<int64_t>(t) * hidden);
+    }
+  }
+
+  /// Prepares the pass for tokens [begin, begin + count), whole sequences.
+  void enter(int64_t begin, int64_t count) {
+    pass.tokens.clear();
+    for (int64_t t = 0; t < count; ++t) {
+      pass.tokens.push_back({0, t % length_, &caches_[static_cast<size_t>(t / length_)], 0});
+    }
+    copy(x, begin * pass.config.hidden, count * pass.config.hidden, pass.x);
+    pass.set_angles();
+  }
+  void leave(int64_t begin) {
+    std::copy_n(pass.x.begin(), pass.count() * pass.config.hidden, x.begin() + begin * pass.config.hidden);
+  }
+
+  static void copy(const std::vector<float>& from, int64_t at, int64_t size, std::vector<float>& to) {
+    if (static_cast<int64_t>(to.size()) < size) to.resize(static_cast<size_t>(size));
+    std::copy_n(from.begin() + at, size, to.begin());
+  }
+
+  LayerPass pass;
+  std::vector<float> x, attended;
+  LayerWeights weights;
+
+ private:
+  static ModelConfig one_layer(ModelConfig config) {
+    config.layers = 1;
+    return config;
+  }
+
+  const int64_t length_;
+  std::vector<KvCache> caches_;
+};
+
+/// Inputs of some matrices, which share them.
+struct Statistics {
+  Statistics(int64_t cols, bool original, int64_t residual)
+      : inputs(cols, cols, true),
+        cross(original ? cols : 0, original ? cols : 0, false),
+        error(residual, residual > 0 ? cols : 0, false) {}
+  Gram inputs;  ///< of the quantized model
+  Gram cross;   ///< [quantized, original]
+  Gram error;   ///< [hidden, cols]: what the quantized model's residual stream lacks, against its inputs
+};
+
+class Layerwise {
+ public:
+  Layerwise(const Plan& plan, const ModelSource& source, std::span<const int32_t> tokens, int64_t length,
+            const LayerwiseOptions& options, TensorWriter& writer, ThreadPool& pool)
+      : plan_(plan),
+        source_(source),
+        config_(source.config),
+        options_(options),
+        writer_(writer),
+        pool_(pool),
+        tokens_(static_cast<int64_t>(tokens.size())),
+        slice_(std::max<int64_t>(1, kSliceTokens / length) * length),
+        correct_(options.alpha > 0 || options.beta > 0),
+        original_(source.config, pool, length),
+        quantized_(source.config, pool, length) {
+    for (size_t i = 0; i < plan.tensors.size(); ++i) index_[gguf_name(plan.tensors[i].tensor.id)] = i;
+    quantized_.embed(source, tokens);
+    if (correct_) original_.embed(source, tokens);
+  }
+
+  std::vector<MatrixReport> run() {
+    Progress progress("rounding", static_cast<uint64_t>(config_.layers * 4));
+    for (int i = 0; i < static_cast<int>(config_.layers); ++i) {
+      uint64_t bytes = 0;
+      original_.weights = load_layer(source_, i, pool_, bytes);
+      start_quantized();
+      attention_inputs(i);
+      progress.add(1, fmt::format("layer {}", i));
+      attention_output(i);
+      progress.add(1);
+      ffn_inputs(i);
+      progress.add(1);
+      down(i);
+      progress.add(1);
+      finish_layer();
+    }
+    return std::move(reports_);
+  }
+
+ private:
+  /// Norms and biases stay; matrices are filled in as they are rounded.
+  void start_quantized() {
+    LayerWeights& to = quantized_.weights;
+    const LayerWeights& from = original_.weights;
+    to = LayerWeights{};
+    to.attention_norm = from.attention_norm;
+    to.ffn_norm = from.ffn_norm;
+    to.q_norm = from.q_norm;
+    to.k_norm = from.k_norm;
+    for (const auto part : {&LayerWeights::q, &LayerWeights::k, &LayerWeights::v, &LayerWeights::attention_output,
+                            &LayerWeights::gate, &LayerWeights::up, &LayerWeights::down}) {
+      (to.*part).id = (from.*part).id;
+      (to.*part).bias = (from.*part).bias;
+    }
+  }
+
+  /// Runs `body(stream)` on both models' slices, then `gather` with both.
+  template <typename Body, typename Gather>
+  void for_slices(const Body& body, const Gather& gather) {
+    for (int64_t begin = 0; begin < tokens_; begin += slice_) {
+      const int64_t count = std::min(slice_, tokens_ - begin);
+      for (Stream* stream : {&original_, &quantized_}) {
+        if (stream == &original_ && !correct_) continue;
+        stream->enter(begin, count);
+        body(*stream, begin);
+      }
+      gather(begin, count);
+    }
+  }
+
+  void add(Statistics& s, const std::vector<float>& quantized, const std::vector<float>& original, int64_t begin,
+           int64_t count) {
+    s.inputs.add(quantized.data(), quantized.data(), count, pool_);
+    if (s.cross.rows() > 0) s.cross.add(quantized.data(), original.data(), count, pool_);
+    if (s.error.rows() == 0) return;
+    const int64_t hidden = config_.hidden;
+    lacking_.resize(static_cast<size_t>(count * hidden));
+    for (int64_t i = 0; i < count * hidden; ++i) {
+      const auto at = static_cast<size_t>(begin * hidden + i);
+      lacking_[static_cast<size_t>(i)] = original_.x[at] - quantized_.x[at];
+    }
+    s.error.add(lacking_.data(), quantized.data(), count, pool_);
+  }
+
+  void attention_inputs(int layer) {
+    Statistics s(config_.hidden, options_.alpha > 0, 0);
+    for_slices(
+        [](Stream& stream, int64_t) { stream.pass.normalize(stream.weights.attention_norm); },
+        [&](int64_t begin, int64_t count) { add(s, quantized_.pass.normed, original_.pass.normed, begin, count); });
+    round({{Role::Q, layer}, {Role::K, layer}, {Role::V, layer}}, s,
+          {&quantized_.weights.q, &quantized_.weights.k, &quantized_.weights.v});
+  }
+
+  void attention_output(int layer) {
+    const int64_t q_dim = quantized_.pass.q_dim;
+    Statistics s(q_dim, options_.alpha > 0, options_.beta > 0 ? config_.hidden : 0);
+    for_slices(
+        [&](Stream& stream, int64_t begin) {
+          stream.pass.normalize(stream.weights.attention_norm);
+          stream.pass.project_qkv(stream.weights, 0, nullptr);
+          stream.pass.attend(0);
+          std::copy_n(stream.pass.attended.begin(), stream.pass.count() * q_dim,
+                      stream.attended.begin() + begin * q_dim);
+        },
+        [&](int64_t begin, int64_t count) { add(s, quantized_.pass.attended, original_.pass.attended, begin, count); });
+    round({{Role::AttentionOutput, layer}}, s, {&quantized_.weights.attention_output});
+  }
+
+  void ffn_inputs(int layer) {
+    const int64_t q_dim = quantized_.pass.q_dim;
+    Statistics s(config_.hidden, options_.alpha > 0, 0);
+    for_slices(
+        [&](Stream& stream, int64_t begin) {
+          Stream::copy(stream.attended, begin * q_dim, stream.pass.count() * q_dim, stream.pass.attended);
+          stream.pass.project_attended(stream.weights, nullptr);
+          stream.leave(begin);
+          stream.pass.normalize(stream.weights.ffn_norm);
+        },
+        [&](int64_t begin, int64_t count) { add(s, quantized_.pass.normed, original_.pass.normed, begin, count); });
+    round({{Role::Gate, layer}, {Role::Up, layer}}, s, {&quantized_.weights.gate, &quantized_.weights.up});
+  }
+
+  void down(int layer) {
+    Statistics s(config_.ffn, options_.alpha > 0, options_.beta > 0 ? config_.hidden : 0);
+    for_slices(
+        [](Stream& stream, int64_t) {
+          stream.pass.normalize(stream.weights.ffn_norm);
+          stream.pass.activate(stream.weights, nullptr);
+        },
+        [&](int64_t begin, int64_t count) { add(s, quantized_.pass.gate, original_.pass.gate, begin, count); });
+    round({{Role::Down, layer}}, s, {&quantized_.weights.down});
+  }
+
+  void finish_layer() {
+    for_slices(
+        [](Stream& stream, int64_t begin) {
+          stream.pass.ffn_block(stream.weights, nullptr);
+          stream.leave(begin);
+        },
+        [](int64_t, int64_t) {});
+  }
+
+  /// What GPTQ needs of the inputs of some matrices.
+  struct Factored {
+    GptqProblem problem;
+    std::vector<float> hessian;  ///< [cols, cols], without damping
+    std::vector<float> u;        ///< empty: could not be factored
+    double damping = 0;
+  };
+
+  Factored factor(const Gram& inputs, const WeightId& id) const {
+    const int64_t n = inputs.cols();
+    SquareMatrix h(n);
+    h.values = inputs.mean();
+    Factored out;
+    out.problem.sweeps = options_.sweeps;
+    double sum = 0;
+    for (int64_t i = 0; i < n; ++i) {
+      if (!std::isfinite(h.at(i, i))) {
+        fail("{}: the inputs of {} are not finite on the calibration text: the model's weights are damaged",
+             source_.store->where(), gguf_name(id));
+      }
+      out.problem.importance.push_back(static_cast<float>(h.at(i, i)));
+      sum += h.at(i, i);
+    }
+    out.hessian.assign(h.values.begin(), h.values.end());
+    const double mean = sum / static_cast<double>(n);
+    if (mean <= 0) return out;
+    double added = 0;
+    out.damping = options_.damping;
+    for (int attempt = 0; attempt < kDampingTries; ++attempt, out.damping *= 10) {
+      const double wanted = out.damping * mean;
+      for (int64_t i = 0; i < n; ++i) h.at(i, i) += wanted - added;
+      added = wanted;
+      if (!inverse_factor(h, out.u)) continue;
+      out.problem.spread = make_spread(out.u, n);
+      if (options_.sweeps > 0) out.problem.hessian.assign(h.values.begin(), h.values.end());
+      return out;
+    }
+    out.u.clear();
+    return out;
+  }
+
+  /// The weights whose product with the quantized model's inputs comes closest to what is wanted of it.
+  void correct(const Statistics& s, const Factored& f, int64_t rows, std::vector<float>& weights) const {
+    const int64_t n = s.inputs.cols();
+    std::vector<float> wanted(static_cast<size_t>(rows * n));
+    if (s.cross.rows() > 0) {
+      const std::vector<double> cross = s.cross.mean();
+      std::vector<float> difference(cross.size());
+      for (size_t i = 0; i < cross.size(); ++i) {
+        difference[i] = static_cast<float>(options_.alpha * (cross[i] - static_cast<double>(f.hessian[i])));
+      }
+      wanted = product(weights, rows, difference, n, n, pool_);
+    }
+    if (s.error.rows() > 0) {
+      const std::vector<double> error = s.error.mean();
+      for (size_t i = 0; i < error.size(); ++i) wanted[i] += static_cast<float>(options_.beta * error[i]);
+    }
+    const std::vector<float> change = times_inverse(wanted, rows, f.u, n, pool_);
+    for (size_t i = 0; i < weights.size(); ++i) weights[i] += change[i];
+  }
+
+  void round(const std::vector<WeightId>& ids, const Statistics& s, const std::vector<Linear*>& linears) {
+    const Factored f = factor(s.inputs, ids.front());
+    for (size_t i = 0; i < ids.size(); ++i) round_one(ids[i], s, f, *linears[i]);
+  }
+
+  void round_one(const WeightId& id, const Statistics& s, const Factored& f, Linear& linear) {
+    const auto start = std::chrono::steady_clock::now();
+    const size_t index = index_.at(gguf_name(id));
+    const PlannedTensor& planned = plan_.tensors[index];
+    const int64_t rows = planned.tensor.rows(), cols = planned.tensor.cols();
+    std::vector<float> weights = read_planned(*source_.store, planned);
+    if (planned.layerwise) {
+      const std::vector<float> before = weights;
+      const bool able = !f.u.empty();
+      if (able && correct_) correct(s, f, rows, weights);
+      const uint64_t row_bytes = planned.encoding->bytes(static_cast<uint64_t>(cols));
+      std::vector<std::byte> bytes(static_cast<uint64_t>(rows) * row_bytes);
+      pool_.run((rows + kRowsPerTask - 1) / kRowsPerTask, [&](int64_t task, int) {
+        const int64_t first = task * kRowsPerTask, count = std::min(kRowsPerTask, rows - first);
+        const float* in = weights.data() + first * cols;
+        std::byte* out = bytes.data() + static_cast<uint64_t>(first) * row_bytes;
+        if (able) {
+          encode_rows_gptq(*planned.encoding, in, count, f.problem, out);
+        } else {
+          encode_rows(*planned.encoding, Search::Weighted, in, count, cols, f.problem.importance.data(), out);
+        }
+        decode(*planned.encoding, out, count * cols, weights.data() + first * cols);
+      });
+      writer_.write(index, 0, bytes);
+      const double error = relative_error(before, weights, rows, f);
+      const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+      reports_.push_back({planned.tensor.name, planned.encoding, error, f.damping, !able, seconds});
+    }
+    const std::vector<int64_t> order = hf_order(id, rows);
+    linear.w = pack_matrix(encoding(EncodingId::F32), rows, cols, reinterpret_cast<const std::byte*>(weights.data()),
+                           order.empty() ? nullptr : order.data(), pool_);
+  }
+
+  double relative_error(const std::vector<float>& before, const std::vector<float>& after, int64_t rows,
+                        const Factored& f) const {
+    std::vector<float> difference(before.size());
+    for (size_t i = 0; i < before.size(); ++i) difference[i] = before[i] - after[i];
+    const auto n = static_cast<int64_t>(f.problem.importance.size());
+    const auto energy = [&](const std::vector<float>& x) {
+      const std::vector<float> y = product(x, rows, f.hessian, n, n, pool_);
+      double sum = 0;
+      for (size_t i = 0; i < x.size(); ++i) sum += static_cast<double>(x[i]) * static_cast<double>(y[i]);
+      return sum;
+    };
+    const double whole = energy(before);
+    return whole > 0 ? energy(difference) / whole : 0;
+  }
+
+  /// For each row in Hugging Face's order, its row in the output; empty: the same.
+  std::vector<int64_t> hf_order(const WeightId& id, int64_t rows) const {
+    if (!config_.architecture->rope_interleaved_in_gguf) return {};
+    if (id.role == Role::Q) return split_rows(rows, config_.heads);
+    if (id.role == Role::K) return split_rows(rows, config_.kv_heads);
+    return {};
+  }
+
+  const Plan& plan_;
+  const ModelSource& source_;
+  const ModelConfig& config_;
+  const LayerwiseOptions options_;
+  TensorWriter& writer_;
+  ThreadPool& pool_;
+  const int64_t tokens_, slice_;
+  const bool correct_;
+  Stream original_, quantized_;
+  std::map<std::string, size_t> index_;
+  std::vector<float> lacking_;
+  std::vector<MatrixReport> reports_;
+};
+
+}  // namespace
+
+uint64_t layerwise_memory(const ModelSource& source, const Plan& plan, int64_t tokens) {
+  const ModelConfig& c = source.config;
+  uint64_t layer = 0;
+  for (const PlannedTensor& t : plan.tensors) {
+    if (t.tensor.id.layer == 0) layer += static_cast<uint64_t>(t.tensor.elements()) * 2 * sizeof(float);
+  }
+  const auto widest = static_cast<uint64_t>(std::max({c.hidden, c.ffn, c.heads * c.head_dim}));
+  const auto states = static_cast<uint64_t>(tokens) * static_cast<uint64_t>(c.hidden + c.heads * c.head_dim);
+  // H and the cross products in binary64 with their slices in binary32, their copies, the factor and its spread.
+  return states * 2 * sizeof(float) + layer + widest * widest * 64;
+}
+
+std::vector<MatrixReport> write_layerwise(const Plan& plan, const ModelSource& source, std::span<const int32_t> tokens,
+                                          int64_t length, const LayerwiseOptions& options, TensorWriter& writer,
+                                          ThreadPool& pool) {
+  return Layerwise(plan, source, tokens, length, options, writer, pool).run();
+}
+
+}  // namespace lowbit
