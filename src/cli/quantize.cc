@@ -7,13 +7,11 @@
 #include <optional>
 
 #include "base/error.h"
-#include "base/file.h"
 #include "cli/command.h"
 #include "cli/quantize_directory.h"
+#include "cli/rounding.h"
 #include "container/imatrix.h"
-#include "model/chunks.h"
 #include "model/metadata.h"
-#include "quantize/layerwise.h"
 #include "quantize/pipeline.h"
 #include "quantize/prior.h"
 
@@ -21,10 +19,8 @@ namespace lowbit {
 namespace {
 
 struct Options {
-  std::string in, out, scheme, imatrix, output_type, embedding_type, search, rounding = "weighted";
-  std::vector<std::string> calib;
-  int64_t samples = 128, length = 512;
-  LayerwiseOptions layerwise;
+  std::string in, out, scheme, imatrix, output_type, embedding_type, search;
+  RoundingOptions rounding;
   std::vector<std::string> tensor_types;
   bool strict = false, pure = false, allow_requantize = false, plan_only = false;
 };
@@ -61,7 +57,7 @@ PlanOptions plan_options(const Options& options, const ImportanceMatrix* importa
     out.overrides.emplace_back(rule.substr(0, equals), encoding_named(rule.substr(equals + 1), "--tensor-type"));
   }
   out.importance = importance;
-  out.layerwise = options.rounding == "gptq";
+  out.layerwise = options.rounding.rounding == "gptq";
   return out;
 }
 
@@ -119,17 +115,9 @@ void print_plan(const Common& common, const Plan& plan) {
               {"tensors", tensors}});
 }
 
-std::vector<int32_t> calibration_tokens(const ModelSource& source, const Options& options) {
-  if (options.calib.empty()) fail("--rounding gptq needs a calibration text: --calib FILE");
-  std::string text;
-  for (const std::string& file : options.calib) text += read_text_file(file);
-  const Tokenizer tokenizer(read_tokenizer(source));
-  return chunk_tokens(source.config, tokenizer, text, {options.length, options.samples, false, true});
-}
-
 void quantize(const Common& common, const Options& options) {
   if (quantize_directory(common, {options.in, options.out, options.scheme, options.search, options.strict,
-                                  options.allow_requantize, options.plan_only})) {
+                                  options.allow_requantize, options.plan_only, options.rounding})) {
     return;
   }
   const auto start = std::chrono::steady_clock::now();
@@ -150,15 +138,20 @@ void quantize(const Common& common, const Options& options) {
   }
   ThreadPool pool(common.threads);
   estimate_importance(plan, source, pool);
-  std::vector<MatrixReport> matrices;
-  std::function<void(TensorWriter&)> layer_by_layer;
-  if (options.rounding == "gptq") {
-    const std::vector<int32_t> tokens = calibration_tokens(source, options);
-    layer_by_layer = [&, tokens](TensorWriter& writer) {
-      matrices = write_layerwise(plan, source, tokens, options.length, options.layerwise, writer, pool);
-    };
+  uint64_t bytes = 0;
+  if (plan_opts.layerwise) {
+    const CalibrationTokens calibration = read_calibration(common, options.rounding, source);
+    metadata.set("quantize.calibration.texts", calibration.description);
+    metadata.set("quantize.calibration.hash", calibration.hash);
+    bytes = write_gguf(plan, source, std::move(metadata), options.out, pool, [&](TensorWriter& writer) {
+      const auto target = gguf_target(plan, source, writer, pool);
+      const auto reports =
+          round_layerwise(source, calibration.ids, calibration.length, options.rounding.layerwise, *target, pool);
+      tell_reports(common, options.rounding, calibration, reports);
+    });
+  } else {
+    bytes = write_gguf(plan, source, std::move(metadata), options.out, pool);
   }
-  const uint64_t bytes = write_gguf(plan, source, std::move(metadata), options.out, pool, layer_by_layer);
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   if (common.json) {
     return print_json({{"bytes", bytes},
@@ -185,6 +178,9 @@ void add_quantize(CLI::App& app, Common& common) {
       app, common, "quantize", "Make a model smaller",
       "  lowbit quantize ./llama-7b llama-7b-q4_k_m.gguf Q4_K_M\n"
       "  lowbit quantize ./llama-7b ./llama-7b-nf4 nf4-dq\n"
+      "  lowbit quantize ./llama-7b llama-7b-q4_k_m.gguf Q4_K_M --rounding gptq   # slower, and closer to the "
+      "original\n"
+      "  lowbit quantize ./llama-7b ./llama-7b-gptq gptq-4bit-128g --calib my-texts.jsonl\n"
       "  lowbit quantize ./llama-7b llama-7b-q3_k_m.gguf Q3_K_M --imatrix llama-7b.imatrix\n"
       "  lowbit quantize ./llama-7b out.gguf Q4_K_M --tensor-type 'ffn_down=Q6_K' --tensor-type 'blk\\.0\\.=Q8_0'\n"
       "  lowbit quantize ./llama-7b out.gguf Q4_K_M --plan       # what it would be, without doing it\n" +
@@ -199,29 +195,7 @@ void add_quantize(CLI::App& app, Common& common) {
                       "PATTERN=TYPE: the type of tensors by regular expression");
   command->add_option("--output-tensor-type", options->output_type, "Type of the output matrix");
   command->add_option("--token-embedding-type", options->embedding_type, "Type of the token embedding");
-  command
-      ->add_option("--rounding", options->rounding,
-                   "How codes are chosen: weighted (nearest), or gptq (from calibration inputs)")
-      ->check(CLI::IsMember({"weighted", "gptq"}))
-      ->capture_default_str();
-  command->add_option("--calib", options->calib, "Calibration text for gptq; may be given several times");
-  command->add_option("--samples", options->samples, "Calibration sequences at most")
-      ->check(CLI::Range(1, 1 << 20))
-      ->capture_default_str();
-  command->add_option("--length", options->length, "Tokens a sequence")
-      ->check(CLI::Range(8, 1 << 20))
-      ->capture_default_str();
-  command->add_option("--damping", options->layerwise.damping, "Of the mean of the Hessian's diagonal")
-      ->check(CLI::Range(1e-6, 1.0))
-      ->capture_default_str();
-  command
-      ->add_option("--alpha", options->layerwise.alpha,
-                   "Compare with the original model's inputs: 0 not at all, 1 fully")
-      ->check(CLI::Range(0.0, 1.0))
-      ->capture_default_str();
-  command->add_option("--beta", options->layerwise.beta, "Cancel the residual stream's error: 0 not at all, 1 fully")
-      ->check(CLI::Range(0.0, 1.0))
-      ->capture_default_str();
+  add_rounding_options(*command, options->rounding);
   command->add_flag("--pure", options->pure, "No mixture: every matrix gets the scheme's base type");
   command->add_flag("--strict", options->strict,
                     "Refuse rows that the wanted type cannot hold, instead of falling back");

@@ -60,6 +60,19 @@ void print_plan(const Common& common, const DirectoryPlan& plan, const GroupSche
   fmt::print("\n{} in all, {:.3f} bits per weight\n", human_bytes(plan.bytes), plan.bits_per_weight());
 }
 
+uint64_t write_calibrated(const Common& common, const DirectoryRequest& request, const ModelSource& source,
+                          const GroupScheme& scheme, const DirectoryPlan& plan, ThreadPool& pool) {
+  const CalibrationTokens calibration = read_calibration(common, request.rounding, source);
+  DirectoryWriter writer(source, scheme, plan, request.out);
+  writer.write_dense({}, pool);
+  const auto target = directory_target(plan, scheme, source, writer, pool);
+  const auto reports =
+      round_layerwise(source, calibration.ids, calibration.length, request.rounding.layerwise, *target, pool);
+  writer.finish();
+  tell_reports(common, request.rounding, calibration, reports);
+  return plan.bytes;
+}
+
 }  // namespace
 
 bool quantize_directory(const Common& common, const DirectoryRequest& request) {
@@ -79,7 +92,10 @@ bool quantize_directory(const Common& common, const DirectoryRequest& request) {
     return true;
   }
   ThreadPool pool(common.threads);
-  const uint64_t bytes = write_directory(source, scheme, plan, request.out, pool);
+  const bool gptq =
+      request.rounding.rounding == "gptq" || (request.rounding.rounding.empty() && scheme.method == "gptq");
+  const uint64_t bytes = gptq ? write_calibrated(common, request, source, scheme, plan, pool)
+                              : write_directory(source, scheme, plan, request.out, pool);
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   if (common.json) {
     print_json({{"bytes", bytes},

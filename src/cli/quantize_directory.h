@@ -4,12 +4,14 @@
 #include <string>
 
 #include "cli/command.h"
+#include "cli/rounding.h"
 
 namespace lowbit {
 
 struct DirectoryRequest {
   std::string in, out, scheme, search;
   bool strict = false, allow_requantize = false, plan_only = false;
+  RoundingOptions rounding;
 };
 
 /// False if the scheme is none of a directory's; otherwise the whole work.

@@ -3,22 +3,17 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <map>
 
 #include "base/error.h"
 #include "base/progress.h"
 #include "model/layer_pass.h"
-#include "quantize/assign/gptq.h"
-#include "quantize/encode.h"
 #include "quantize/linalg.h"
-#include "quantize/pipeline.h"
 
 namespace lowbit {
 namespace {
 
 constexpr int64_t kSliceTokens = 2048;  // that go through a layer together
 constexpr int kDampingTries = 5;        // each ten times the one before
-constexpr int64_t kRowsPerTask = 16;    // the lanes of encode_rows_gptq
 
 /// The hidden states of all calibration tokens in one model, and the way through one of its layers.
 class Stream {
@@ -85,20 +80,18 @@ struct Statistics {
 
 class Layerwise {
  public:
-  Layerwise(const Plan& plan, const ModelSource& source, std::span<const int32_t> tokens, int64_t length,
-            const LayerwiseOptions& options, TensorWriter& writer, ThreadPool& pool)
-      : plan_(plan),
-        source_(source),
+  Layerwise(const ModelSource& source, std::span<const int32_t> tokens, int64_t length, const LayerwiseOptions& options,
+            LayerwiseTarget& target, ThreadPool& pool)
+      : source_(source),
         config_(source.config),
         options_(options),
-        writer_(writer),
+        target_(target),
         pool_(pool),
         tokens_(static_cast<int64_t>(tokens.size())),
         slice_(std::max<int64_t>(1, kSliceTokens / length) * length),
         correct_(options.alpha > 0 || options.beta > 0),
         original_(source.config, pool, length),
         quantized_(source.config, pool, length) {
-    for (size_t i = 0; i < plan.tensors.size(); ++i) index_[gguf_name(plan.tensors[i].tensor.id)] = i;
     quantized_.embed(source, tokens);
     if (correct_) original_.embed(source, tokens);
   }
@@ -293,33 +286,18 @@ class Layerwise {
 
   void round_one(const WeightId& id, const Statistics& s, const Factored& f, Linear& linear) {
     const auto start = std::chrono::steady_clock::now();
-    const size_t index = index_.at(gguf_name(id));
-    const PlannedTensor& planned = plan_.tensors[index];
-    const int64_t rows = planned.tensor.rows(), cols = planned.tensor.cols();
-    std::vector<float> weights = read_planned(*source_.store, planned);
-    if (planned.layerwise) {
+    std::vector<float> weights = target_.weights(id);
+    const int64_t cols = s.inputs.cols(), rows = static_cast<int64_t>(weights.size()) / cols;
+    if (target_.rounds(id)) {
       const std::vector<float> before = weights;
       const bool able = !f.u.empty();
       if (able && correct_) correct(s, f, rows, weights);
-      const uint64_t row_bytes = planned.encoding->bytes(static_cast<uint64_t>(cols));
-      std::vector<std::byte> bytes(static_cast<uint64_t>(rows) * row_bytes);
-      pool_.run((rows + kRowsPerTask - 1) / kRowsPerTask, [&](int64_t task, int) {
-        const int64_t first = task * kRowsPerTask, count = std::min(kRowsPerTask, rows - first);
-        const float* in = weights.data() + first * cols;
-        std::byte* out = bytes.data() + static_cast<uint64_t>(first) * row_bytes;
-        if (able) {
-          encode_rows_gptq(*planned.encoding, in, count, f.problem, out);
-        } else {
-          encode_rows(*planned.encoding, Search::Weighted, in, count, cols, f.problem.importance.data(), out);
-        }
-        decode(*planned.encoding, out, count * cols, weights.data() + first * cols);
-      });
-      writer_.write(index, 0, bytes);
+      const bool solved = target_.round(id, weights, rows, f.problem) && able;
       const double error = relative_error(before, weights, rows, f);
       const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-      reports_.push_back({planned.tensor.name, planned.encoding, error, f.damping, !able, seconds});
+      reports_.push_back({target_.name(id), target_.encoding(id), error, f.damping, !solved, seconds});
     }
-    const std::vector<int64_t> order = hf_order(id, rows);
+    const std::vector<int64_t> order = target_.hf_order(id, rows);
     linear.w = pack_matrix(encoding(EncodingId::F32), rows, cols, reinterpret_cast<const std::byte*>(weights.data()),
                            order.empty() ? nullptr : order.data(), pool_);
   }
@@ -339,46 +317,32 @@ class Layerwise {
     return whole > 0 ? energy(difference) / whole : 0;
   }
 
-  /// For each row in Hugging Face's order, its row in the output; empty: the same.
-  std::vector<int64_t> hf_order(const WeightId& id, int64_t rows) const {
-    if (!config_.architecture->rope_interleaved_in_gguf) return {};
-    if (id.role == Role::Q) return split_rows(rows, config_.heads);
-    if (id.role == Role::K) return split_rows(rows, config_.kv_heads);
-    return {};
-  }
-
-  const Plan& plan_;
   const ModelSource& source_;
   const ModelConfig& config_;
   const LayerwiseOptions options_;
-  TensorWriter& writer_;
+  LayerwiseTarget& target_;
   ThreadPool& pool_;
   const int64_t tokens_, slice_;
   const bool correct_;
   Stream original_, quantized_;
-  std::map<std::string, size_t> index_;
   std::vector<float> lacking_;
   std::vector<MatrixReport> reports_;
 };
 
 }  // namespace
 
-uint64_t layerwise_memory(const ModelSource& source, const Plan& plan, int64_t tokens) {
-  const ModelConfig& c = source.config;
-  uint64_t layer = 0;
-  for (const PlannedTensor& t : plan.tensors) {
-    if (t.tensor.id.layer == 0) layer += static_cast<uint64_t>(t.tensor.elements()) * 2 * sizeof(float);
-  }
-  const auto widest = static_cast<uint64_t>(std::max({c.hidden, c.ffn, c.heads * c.head_dim}));
-  const auto states = static_cast<uint64_t>(tokens) * static_cast<uint64_t>(c.hidden + c.heads * c.head_dim);
+uint64_t layerwise_memory(const ModelConfig& c, int64_t tokens) {
+  const int64_t q = c.heads * c.head_dim, kv = c.kv_heads * c.head_dim;
+  const auto layer = static_cast<uint64_t>((2 * q + 2 * kv) * c.hidden + 3 * c.hidden * c.ffn) * 2 * sizeof(float);
+  const auto widest = static_cast<uint64_t>(std::max({c.hidden, c.ffn, q}));
+  const auto states = static_cast<uint64_t>(tokens) * static_cast<uint64_t>(c.hidden + q);
   // H and the cross products in binary64 with their slices in binary32, their copies, the factor and its spread.
   return states * 2 * sizeof(float) + layer + widest * widest * 64;
 }
 
-std::vector<MatrixReport> write_layerwise(const Plan& plan, const ModelSource& source, std::span<const int32_t> tokens,
-                                          int64_t length, const LayerwiseOptions& options, TensorWriter& writer,
-                                          ThreadPool& pool) {
-  return Layerwise(plan, source, tokens, length, options, writer, pool).run();
+std::vector<MatrixReport> round_layerwise(const ModelSource& source, std::span<const int32_t> tokens, int64_t length,
+                                          const LayerwiseOptions& options, LayerwiseTarget& target, ThreadPool& pool) {
+  return Layerwise(source, tokens, length, options, target, pool).run();
 }
 
 }  // namespace lowbit

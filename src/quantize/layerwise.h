@@ -3,12 +3,15 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "base/thread_pool.h"
 #include "container/gguf.h"
+#include "quantize/assign/gptq.h"
+#include "quantize/directory.h"
 #include "quantize/plan.h"
 
 namespace lowbit {
@@ -24,22 +27,44 @@ struct LayerwiseOptions {
 
 /// What became of one matrix.
 struct MatrixReport {
-  std::string tensor;
-  const Encoding* encoding;
+  std::string tensor, encoding;
   double error;    ///< ||(W - Q) X||^2 / ||W X||^2 over the calibration inputs X of the quantized model
   double damping;  ///< that was needed
-  bool fell_back;  ///< H could not be factored: the nearest codes were taken
+  bool fell_back;  ///< H could not be factored, or the format has no grid for GPTQ: the nearest codes were taken
   double seconds;
 };
 
-/// Memory that write_layerwise() will need beyond the program itself, in bytes: hidden states of both models, one
-/// layer's weights, and the statistics of its widest matrix.
-uint64_t layerwise_memory(const ModelSource& source, const Plan& plan, int64_t tokens);
+/// Where rounded matrices go: what a container and its encodings make of the common work.
+class LayerwiseTarget {
+ public:
+  virtual ~LayerwiseTarget() = default;
+  /// Whether the weight is to be rounded; otherwise it stays as it is.
+  virtual bool rounds(const WeightId& id) const = 0;
+  virtual std::string name(const WeightId& id) const = 0;
+  virtual std::string encoding(const WeightId& id) const = 0;
+  /// The original weights, in the output's order of rows: [rows * cols].
+  virtual std::vector<float> weights(const WeightId& id) = 0;
+  /// For each row in Hugging Face's order, its row in the output; empty: the same.
+  virtual std::vector<int64_t> hf_order(const WeightId& id, int64_t rows) const = 0;
+  /// Rounds and stores `weights` and replaces them by what a reader will decode. Without problem.spread, to the nearest
+  /// codes. False if GPTQ was asked for but the format has no grid for it.
+  virtual bool round(const WeightId& id, std::vector<float>& weights, int64_t rows, const GptqProblem& problem) = 0;
+};
 
-/// Rounds and writes the tensors that the plan left to it. `tokens` are calibration sequences of `length` tokens each,
-/// one after another. The bytes do not depend on the number of threads. Throws Error for inputs that are not finite.
-std::vector<MatrixReport> write_layerwise(const Plan& plan, const ModelSource& source, std::span<const int32_t> tokens,
-                                          int64_t length, const LayerwiseOptions& options, TensorWriter& writer,
-                                          ThreadPool& pool);
+/// For a GGUF file: the plan's `layerwise` tensors, into the plan's writer.
+std::unique_ptr<LayerwiseTarget> gguf_target(const Plan& plan, const ModelSource& source, TensorWriter& writer,
+                                             ThreadPool& pool);
+/// For a Hugging Face directory.
+std::unique_ptr<LayerwiseTarget> directory_target(const DirectoryPlan& plan, const GroupScheme& scheme,
+                                                  const ModelSource& source, DirectoryWriter& writer, ThreadPool& pool);
+
+/// Memory that round_layerwise() will need beyond the program itself, in bytes: hidden states of both models, one
+/// layer's weights, and the statistics of its widest matrix.
+uint64_t layerwise_memory(const ModelConfig& config, int64_t tokens);
+
+/// Rounds a model. `tokens` are calibration sequences of `length` tokens each, one after another. What is stored does
+/// not depend on the number of threads. Throws Error for inputs that are not finite.
+std::vector<MatrixReport> round_layerwise(const ModelSource& source, std::span<const int32_t> tokens, int64_t length,
+                                          const LayerwiseOptions& options, LayerwiseTarget& target, ThreadPool& pool);
 
 }  // namespace lowbit

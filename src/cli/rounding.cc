@@ -1,0 +1,76 @@
+#include "cli/rounding.h"
+
+#include <fmt/core.h>
+
+#include "base/file.h"
+
+namespace lowbit {
+
+void add_rounding_options(CLI::App& command, RoundingOptions& options) {
+  command
+      .add_option(
+          "--rounding", options.rounding,
+          "weighted: the nearest codes; gptq: codes that keep the model's answers on calibration text. Default: "
+          "gptq for gptq-... schemes, else weighted")
+      ->check(CLI::IsMember({"weighted", "gptq"}));
+  command
+      .add_option("--calib", options.texts,
+                  "Calibration text, or .jsonl of texts or conversations; default: a built-in mix")
+      ->allow_extra_args(false);
+  command.add_option("--samples", options.calibration.samples, "Calibration sequences; 0: all there are")
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 24))
+      ->capture_default_str();
+  command.add_option("--length", options.calibration.length, "Tokens a sequence")
+      ->check(CLI::Range(int64_t{8}, int64_t{1} << 20))
+      ->capture_default_str();
+  LayerwiseOptions& o = options.layerwise;
+  command.add_option("--damping", o.damping, "gptq: added to the Hessian's diagonal, of its mean")
+      ->check(CLI::Range(1e-6, 1.0))
+      ->capture_default_str();
+  command.add_option("--alpha", o.alpha, "gptq: how far to follow the original model's inputs, 0 to 1")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
+  command.add_option("--beta", o.beta, "gptq: how much of the residual stream's error to cancel, 0 to 1")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
+  command.add_option("--sweeps", o.sweeps, "gptq: passes of coordinate descent afterwards (GGUF encodings)")
+      ->check(CLI::Range(0, 100))
+      ->capture_default_str();
+  command.add_option("--report", options.report, "gptq: write what became of each matrix to this file (JSON)");
+}
+
+CalibrationTokens read_calibration(const Common& common, const RoundingOptions& options, const ModelSource& source) {
+  CalibrationOptions wanted = options.calibration;
+  for (const std::string& text : options.texts) wanted.files.emplace_back(text);
+  CalibrationTokens out = calibration_tokens(source.config, Tokenizer(read_tokenizer(source)), wanted);
+  if (common.quiet()) return out;
+  if (!out.note.empty()) fmt::print(stderr, "note: {}\n", out.note);
+  const auto tokens = static_cast<int64_t>(out.ids.size());
+  fmt::print(stderr, "calibrating on {} x {} tokens of {}; about {} of memory\n", out.samples(), out.length,
+             out.description, human_bytes(layerwise_memory(source.config, tokens)));
+  return out;
+}
+
+void tell_reports(const Common& common, const RoundingOptions& options, const CalibrationTokens& calibration,
+                  const std::vector<MatrixReport>& reports) {
+  Json matrices = Json::array();
+  for (const MatrixReport& r : reports) {
+    if (r.fell_back && !common.quiet()) {
+      fmt::print(stderr, "note: {} was rounded to the nearest codes: GPTQ could not be used\n", r.tensor);
+    }
+    matrices.push_back({{"tensor", r.tensor},
+                        {"encoding", r.encoding},
+                        {"relative_error", r.error},
+                        {"damping", r.damping},
+                        {"fell_back", r.fell_back},
+                        {"seconds", r.seconds}});
+  }
+  if (options.report.empty()) return;
+  const Json report = {{"calibration", calibration.description}, {"calibration_hash", calibration.hash},
+                       {"samples", calibration.samples()},       {"length", calibration.length},
+                       {"alpha", options.layerwise.alpha},       {"beta", options.layerwise.beta},
+                       {"sweeps", options.layerwise.sweeps},     {"matrices", matrices}};
+  write_text_file(options.report, report.dump(2) + "\n");
+}
+
+}  // namespace lowbit
