@@ -148,6 +148,7 @@ AtomicFile::AtomicFile(std::filesystem::path path)
          std::filesystem::is_directory(status) ? "a folder" : "not a regular file");
   }
   ignore_file_size_signal();
+  const InterruptsWait wait;
   fd_ = open_temporary(temporary_, path_);
   if (ftruncate(fd_, 0) == 0) {
     note_ = SignalNote::temporary(temporary_.string());

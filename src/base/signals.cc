@@ -12,6 +12,8 @@ std::atomic<SignalNote*> first_note = nullptr;
 
 void put(const char* text) { [[maybe_unused]] const ssize_t n = ::write(STDERR_FILENO, text, std::strlen(text)); }
 
+std::atomic<int> interrupts_wait = 0;
+
 }  // namespace
 
 /// The handlers: nothing here may allocate, lock or throw.
@@ -37,6 +39,9 @@ class SignalHandlers {
   }  // another fault: it comes again, and the default action, which SA_RESETHAND put back, ends the process
 
   static void interrupt(int signal) {
+    // Whoever holds interrupts up is another thread, and not for long; a second is more than enough.
+    const timespec moment{0, 1000000};
+    for (int i = 0; i < 1000 && interrupts_wait > 0; ++i) nanosleep(&moment, nullptr);
     remove_temporaries();
     raise(signal);  // the default action, as SA_RESETHAND has put it back
   }
@@ -84,6 +89,19 @@ void SignalNote::release() {
   begin_ = nullptr;
   end_ = nullptr;
   free_ = true;
+}
+
+InterruptsWait::InterruptsWait() {
+  sigset_t interrupts;
+  sigemptyset(&interrupts);
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) sigaddset(&interrupts, signal);
+  pthread_sigmask(SIG_BLOCK, &interrupts, &before_);
+  ++interrupts_wait;
+}
+
+InterruptsWait::~InterruptsWait() {
+  --interrupts_wait;
+  pthread_sigmask(SIG_SETMASK, &before_, nullptr);
 }
 
 void remove_temporaries_on_interrupt() {

@@ -3,6 +3,8 @@
 
 #include <array>
 #include <atomic>
+#include <signal.h>
+
 #include <cstddef>
 #include <string>
 
@@ -27,6 +29,18 @@ class SignalNote {
   std::atomic<bool> temporary_ = false;
   std::atomic<const char*> begin_ = nullptr, end_ = nullptr;
   std::array<char, 4096> path_{};
+};
+
+/// While one lives, interrupts wait: between a temporary's creation and its note nobody would know of it.
+class InterruptsWait {
+ public:
+  InterruptsWait();
+  ~InterruptsWait();
+  InterruptsWait(const InterruptsWait&) = delete;
+  InterruptsWait& operator=(const InterruptsWait&) = delete;
+
+ private:
+  sigset_t before_;
 };
 
 /// From now on an interrupt (SIGINT, SIGTERM, SIGHUP) removes half-written files before it ends the process. For
