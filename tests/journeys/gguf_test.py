@@ -1,4 +1,5 @@
 """Convert, quantize to every type, evaluate, run, calibrate: the commands of the README on a small model."""
+import json
 import math
 import pathlib
 
@@ -51,6 +52,26 @@ def importance(model, folder, plain_divergence):
     metadata = lowbit_json("inspect", out)["metadata"]
     assert metadata["quantize.imatrix.chunks_count"] == 40, metadata
     refused("quantize", model, folder / "no.gguf", "Q2_K", "--imatrix", folder / "Q2_K.gguf", says="Q2_K.gguf")
+    assert not (folder / "no.gguf").exists()
+
+
+def calibrated_rounding(model, folder, plain_divergence):
+    options = ["--rounding", "gptq", "--calib", TEXT, "--samples", 32, "--length", 128]
+    report = folder / "report.json"
+    files = [folder / f"gptq{n}.gguf" for n in (1, 3)]
+    for n, file in zip((1, 3), files):
+        lowbit("quantize", model, file, "Q3_K_S", *options, "-t", n, "--report", report)
+    assert files[0].read_bytes() == files[1].read_bytes()
+    assert files[0].stat().st_size - (folder / "Q3_K_S.gguf").stat().st_size < 4096  # metadata
+    told = json.loads(report.read_text())
+    assert len(told["matrices"]) == 3 * 7 and not any(m["fell_back"] for m in told["matrices"]), told
+    result = lowbit_json("eval", files[0], "--text", TEXT, "--reference", model, "--chunks", 2, "-c", 128)
+    assert result["mean_kld"] < 0.7 * plain_divergence["Q3_K_S"], (result, plain_divergence["Q3_K_S"])
+    metadata = lowbit_json("inspect", files[0])["metadata"]
+    assert metadata["quantize.calibration.hash"] == told["calibration_hash"], metadata
+    short = folder / "short.txt"
+    short.write_text("Too little.")
+    refused("quantize", model, folder / "no.gguf", "Q3_K_S", "--rounding", "gptq", "--calib", short, says="short.txt")
     assert not (folder / "no.gguf").exists()
 
 
@@ -137,6 +158,7 @@ def main():
         divergence = quantize_every_type(model, folder)
         same_bytes_for_any_threads(model, folder)
         importance(model, folder, divergence)
+        calibrated_rounding(model, folder, divergence)
         overrides(model, folder)
         run_and_tokenize(folder)
         fallbacks(folder)
