@@ -1,10 +1,10 @@
 // What signal handlers must know and may do: of mapped files that lose their bytes, of half-written files to remove.
 #pragma once
 
-#include <array>
-#include <atomic>
 #include <signal.h>
 
+#include <array>
+#include <atomic>
 #include <cstddef>
 #include <string>
 

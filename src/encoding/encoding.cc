@@ -53,6 +53,18 @@ void decode_blocks(const Encoding& encoding, const std::byte* in, int64_t count,
 
 uint16_t finite_f16(float x) { return f32_to_f16(std::clamp(x, -65504.0F, 65504.0F)); }
 
+BlockHeader snap_scale(const BlockWish& wish) {
+  BlockHeader header;
+  header.d = finite_f16(wish.scale[0]);
+  return header;
+}
+
+BlockGrid grid_scale(const BlockHeader& header) {
+  BlockGrid grid;
+  grid.scale[0] = f16_to_f32(header.d);
+  return grid;
+}
+
 std::span<const Encoding> encodings() {
   static const std::vector<Encoding> rows = build();
   return rows;

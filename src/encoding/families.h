@@ -31,4 +31,8 @@ inline void store_u16(std::byte* p, uint16_t v) { std::memcpy(p, &v, sizeof v); 
 /// The binary16 nearest to x that is finite.
 uint16_t finite_f16(float x);
 
+/// snap and grid of blocks that store one binary16 scale and nothing else.
+BlockHeader snap_scale(const BlockWish& wish);
+BlockGrid grid_scale(const BlockHeader& header);
+
 }  // namespace lowbit

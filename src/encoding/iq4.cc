@@ -23,18 +23,6 @@ void unpack_codes(const std::byte* in, uint8_t* codes) {
   }
 }
 
-BlockHeader snap_nl(const BlockWish& wish) {
-  BlockHeader header;
-  header.d = finite_f16(wish.scale[0]);
-  return header;
-}
-
-BlockGrid grid_nl(const BlockHeader& header) {
-  BlockGrid grid;
-  grid.scale[0] = f16_to_f32(header.d);
-  return grid;
-}
-
 void pack_nl(const BlockHeader& header, const uint8_t* codes, std::byte* out) {
   store_u16(out, header.d);
   pack_codes(codes, out + 2);
@@ -98,8 +86,8 @@ void unpack_xs(const std::byte* in, BlockHeader& header, uint8_t* codes) {
 }
 
 constexpr Encoding kRows[] = {
-    {EncodingId::IQ4_NL, "IQ4_NL", EncodingKind::Block, 32, 32, 18, false, kLevels, 0, 0, 0, snap_nl, grid_nl, pack_nl,
-     unpack_nl},
+    {EncodingId::IQ4_NL, "IQ4_NL", EncodingKind::Block, 32, 32, 18, false, kLevels, 0, 0, 0, snap_scale, grid_scale,
+     pack_nl, unpack_nl},
     {EncodingId::IQ4_XS, "IQ4_XS", EncodingKind::Block, 256, 32, 136, false, kLevels, -32, 31, 0, snap_xs, grid_xs,
      pack_xs, unpack_xs},
 };

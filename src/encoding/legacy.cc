@@ -15,24 +15,12 @@ constexpr auto kLevels5Signed = consecutive<32>(-16);
 constexpr auto kLevels5 = consecutive<32>(0);
 constexpr auto kLevels8 = consecutive<256>(-128);
 
-BlockHeader snap_scale(const BlockWish& wish) {
-  BlockHeader header;
-  header.d = finite_f16(wish.scale[0]);
-  return header;
-}
-
 // These types store the smallest value itself, m = -min, and readers add it.
 BlockHeader snap_scale_min(const BlockWish& wish) {
   BlockHeader header;
   header.d = finite_f16(wish.scale[0]);
   header.dmin = finite_f16(-wish.min[0]);
   return header;
-}
-
-BlockGrid grid_scale(const BlockHeader& header) {
-  BlockGrid grid;
-  grid.scale[0] = f16_to_f32(header.d);
-  return grid;
 }
 
 BlockGrid grid_scale_min(const BlockHeader& header) {

@@ -37,18 +37,6 @@ BlockGrid grid_zero_point(const BlockHeader& header) {
   return grid;
 }
 
-BlockHeader snap_scale(const BlockWish& wish) {
-  BlockHeader header;
-  header.d = finite_f16(wish.scale[0]);
-  return header;
-}
-
-BlockGrid grid_scale(const BlockHeader& header) {
-  BlockGrid grid;
-  grid.scale[0] = f16_to_f32(header.d);
-  return grid;
-}
-
 /// Codes as one little-endian stream of bits, 8 codes in kBits bytes.
 template <bool kZero, int kBits>
 void pack(const BlockHeader& header, const uint8_t* codes, std::byte* out) {

@@ -3,6 +3,7 @@
 #include <numeric>
 
 #include "base/error.h"
+#include "model/layout.h"
 
 namespace lowbit {
 namespace {
@@ -64,12 +65,7 @@ class Loader {
   /// architectures, because its rotation turns neighbours. Empty: the order is right as it is.
   std::vector<int64_t> row_order(int64_t rows, int64_t dim) const {
     if (dim == 0 || !source_.is_gguf || !source_.config.architecture->rope_interleaved_in_gguf) return {};
-    std::vector<int64_t> order(static_cast<size_t>(rows));
-    for (int64_t r = 0; r < rows; ++r) {
-      const int64_t head = r / dim * dim, half = r % dim / (dim / 2), i = r % (dim / 2);
-      order[static_cast<size_t>(r)] = head + 2 * i + half;
-    }
-    return order;
+    return split_rows(rows, rows / dim);
   }
 
   const ModelSource& source_;

@@ -256,6 +256,7 @@ class Layerwise {
       return out;
     }
     out.u.clear();
+    out.damping = 0;  // none served
     return out;
   }
 

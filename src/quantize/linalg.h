@@ -42,7 +42,6 @@ class Gram {
 
   int64_t rows() const { return rows_; }
   int64_t cols() const { return cols_; }
-  int64_t tokens() const { return tokens_; }
   /// [rows, cols], divided by the number of tokens; both halves are filled.
   std::vector<double> mean() const;
 

@@ -5,15 +5,10 @@
 
 #include "base/half.h"
 #include "encoding/families.h"
+#include "quantize/assign/round.h"
 
 namespace lowbit {
 namespace {
-
-/// The nearest integer of |x| < 2^22, ties to even, without a call.
-inline float nearest_integer(float x) {
-  constexpr float kMagic = 12582912.0F;  // 1.5 * 2^23
-  return (x + kMagic) - kMagic;
-}
 
 class Descent {
  public:
@@ -128,7 +123,7 @@ class Descent {
         next.d = finite_f16(scale + wish);
         s = f16_to_f32(next.d) - scale;
       }
-      if (e_.has_min) s = with_minimum(next, header, sub, s, min_unit, q);
+      if (e_.has_min) with_minimum(next, header, sub, s, min_unit, q);
       const BlockGrid now = e_.grid(header), then = e_.grid(next);
       const float gain = q.gain(then.scale[sub] - now.scale[sub], then.min[sub] - now.min[sub]);
       if (gain > best_gain) {
@@ -140,18 +135,17 @@ class Descent {
   }
 
   /// Gives `next`, whose scale is s more than before, the minimum that suits it.
-  float with_minimum(BlockHeader& next, const BlockHeader& header, size_t sub, float s, float min_unit,
-                     const Quadratic& q) const {
-    if (!(q.ones > 0)) return s;
+  void with_minimum(BlockHeader& next, const BlockHeader& header, size_t sub, float s, float min_unit,
+                    const Quadratic& q) const {
+    if (!(q.ones > 0)) return;
     const float m = (s * q.l1 - q.p1) / q.ones;
     if (e_.highest_min > 0) {
-      if (min_unit == 0) return s;
+      if (min_unit == 0) return;
       const float k = static_cast<float>(header.min[sub]) + m / min_unit;
       next.min[sub] = static_cast<uint8_t>(nearest_integer(std::clamp(k, 0.0F, static_cast<float>(e_.highest_min))));
     } else {
       next.dmin = finite_f16(f16_to_f32(header.dmin) - m);  // a block's own minimum is stored as what is added
     }
-    return s;
   }
 
   /// Takes moved_ into the errors and the pulls of the sub-block.

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 
+#include "quantize/assign/round.h"
+
 namespace lowbit {
 namespace {
 
@@ -32,11 +34,8 @@ void assign_group(const GroupFormat& format, GroupParameters p, const float* x, 
   const float inverse = p.scale == 0 ? 0 : 1 / p.scale;
   if (format.levels == GroupLevels::Integer) {
     const auto top = static_cast<float>(format.codes() - 1);
-    // Rounds to nearest, ties to even: adding 1.5 * 2^23 leaves no bits below the point.
-    constexpr float kRound = 12582912.0F;
     for (int64_t i = 0; i < count; ++i) {
-      const float code = std::min(std::max(x[i] * inverse + p.zero, 0.0F), top);
-      codes[i] = static_cast<uint8_t>((code + kRound) - kRound);
+      codes[i] = static_cast<uint8_t>(nearest_integer(std::min(std::max(x[i] * inverse + p.zero, 0.0F), top)));
     }
     return;
   }
