@@ -57,7 +57,9 @@ PlanOptions plan_options(const Options& options, const ImportanceMatrix* importa
     out.overrides.emplace_back(rule.substr(0, equals), encoding_named(rule.substr(equals + 1), "--tensor-type"));
   }
   out.importance = importance;
-  out.layerwise = options.rounding.rounding == "gptq";
+  const auto calibrated = layerwise_options(options.rounding, false, Transform::None);
+  out.layerwise = calibrated.has_value();
+  out.transformed = calibrated && calibrated->transform.kind != Transform::None;
   return out;
 }
 
@@ -139,14 +141,13 @@ void quantize(const Common& common, const Options& options) {
   ThreadPool pool(common.threads);
   estimate_importance(plan, source, pool);
   uint64_t bytes = 0;
-  if (plan_opts.layerwise) {
+  if (const auto calibrated = layerwise_options(options.rounding, false, Transform::None)) {
     const CalibrationTokens calibration = read_calibration(common, options.rounding, source);
     metadata.set("quantize.calibration.texts", calibration.description);
     metadata.set("quantize.calibration.hash", calibration.hash);
     bytes = write_gguf(plan, source, std::move(metadata), options.out, pool, [&](TensorWriter& writer) {
       const auto target = gguf_target(plan, source, writer, pool);
-      const auto reports =
-          round_layerwise(source, calibration.ids, calibration.length, options.rounding.layerwise, *target, pool);
+      const auto reports = round_layerwise(source, calibration.ids, calibration.length, *calibrated, *target, pool);
       tell_reports(common, options.rounding, calibration, reports);
     });
   } else {

@@ -60,14 +60,25 @@ void print_plan(const Common& common, const DirectoryPlan& plan, const GroupSche
   fmt::print("\n{} in all, {:.3f} bits per weight\n", human_bytes(plan.bytes), plan.bits_per_weight());
 }
 
+/// Tensors that stay dense, but that a transform changes.
+std::vector<std::string> transformed_tensors(const DirectoryPlan& plan, const LayerwiseOptions& options) {
+  std::vector<std::string> out;
+  for (const DirectoryTensor& t : plan.tensors) {
+    const WeightId& id = t.tensor.id;
+    const bool changed = id.layer >= 0 && !t.quantized && (is_matrix(id) || is_folded_vector(id));
+    if (changed && options.transform.kind != Transform::None) out.push_back(t.tensor.name);
+  }
+  return out;
+}
+
 uint64_t write_calibrated(const Common& common, const DirectoryRequest& request, const ModelSource& source,
-                          const GroupScheme& scheme, const DirectoryPlan& plan, ThreadPool& pool) {
+                          const GroupScheme& scheme, const DirectoryPlan& plan, const LayerwiseOptions& options,
+                          ThreadPool& pool) {
   const CalibrationTokens calibration = read_calibration(common, request.rounding, source);
   DirectoryWriter writer(source, scheme, plan, request.out);
-  writer.write_dense({}, pool);
+  writer.write_dense(transformed_tensors(plan, options), pool);
   const auto target = directory_target(plan, scheme, source, writer, pool);
-  const auto reports =
-      round_layerwise(source, calibration.ids, calibration.length, request.rounding.layerwise, *target, pool);
+  const auto reports = round_layerwise(source, calibration.ids, calibration.length, options, *target, pool);
   writer.finish();
   tell_reports(common, request.rounding, calibration, reports);
   return plan.bytes;
@@ -92,10 +103,9 @@ bool quantize_directory(const Common& common, const DirectoryRequest& request) {
     return true;
   }
   ThreadPool pool(common.threads);
-  const bool gptq =
-      request.rounding.rounding == "gptq" || (request.rounding.rounding.empty() && scheme.method == "gptq");
-  const uint64_t bytes = gptq ? write_calibrated(common, request, source, scheme, plan, pool)
-                              : write_directory(source, scheme, plan, request.out, pool);
+  const auto calibrated = layerwise_options(request.rounding, scheme.method == "gptq", scheme.transform);
+  const uint64_t bytes = calibrated ? write_calibrated(common, request, source, scheme, plan, *calibrated, pool)
+                                    : write_directory(source, scheme, plan, request.out, pool);
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   if (common.json) {
     print_json({{"bytes", bytes},

@@ -14,6 +14,11 @@ void add_rounding_options(CLI::App& command, RoundingOptions& options) {
           "gptq for gptq-... schemes, else weighted")
       ->check(CLI::IsMember({"weighted", "gptq"}));
   command
+      .add_option("--transform", options.transform,
+                  "awq: scales found on calibration text are folded into the model before rounding; smoothquant: "
+                  "outliers of the activations are; none. Default: as the scheme's name says, else none")
+      ->check(CLI::IsMember({"none", "awq", "smoothquant"}));
+  command
       .add_option("--calib", options.texts,
                   "Calibration text, or .jsonl of texts or conversations; default: a built-in mix")
       ->allow_extra_args(false);
@@ -36,7 +41,21 @@ void add_rounding_options(CLI::App& command, RoundingOptions& options) {
   command.add_option("--sweeps", o.sweeps, "gptq: passes of coordinate descent afterwards (GGUF encodings)")
       ->check(CLI::Range(0, 100))
       ->capture_default_str();
-  command.add_option("--report", options.report, "gptq: write what became of each matrix to this file (JSON)");
+  command
+      .add_option("--migration", o.transform.migration,
+                  "smoothquant: how much of the activations' range goes into the weights, 0 to 1")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
+  command.add_option("--report", options.report,
+                     "With calibration: write what became of each matrix to this file (JSON)");
+}
+
+std::optional<LayerwiseOptions> layerwise_options(const RoundingOptions& options, bool gptq, Transform transform) {
+  LayerwiseOptions out = options.layerwise;
+  out.gptq = options.rounding.empty() ? gptq : options.rounding == "gptq";
+  out.transform.kind = options.transform.empty() ? transform : transform_named(options.transform);
+  if (!out.gptq && out.transform.kind == Transform::None) return std::nullopt;
+  return out;
 }
 
 CalibrationTokens read_calibration(const Common& common, const RoundingOptions& options, const ModelSource& source) {

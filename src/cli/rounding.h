@@ -12,7 +12,8 @@
 namespace lowbit {
 
 struct RoundingOptions {
-  std::string rounding;  ///< "weighted", "gptq", or empty: as the scheme's name says
+  std::string rounding;   ///< "weighted", "gptq", or empty: as the scheme's name says
+  std::string transform;  ///< "none", "awq", "smoothquant", or empty: as the scheme's name says
   std::vector<std::string> texts;
   CalibrationOptions calibration;
   LayerwiseOptions layerwise;
@@ -20,6 +21,9 @@ struct RoundingOptions {
 };
 
 void add_rounding_options(CLI::App& command, RoundingOptions& options);
+
+/// What is asked for, given what the scheme's name means. Nothing if no calibration is needed.
+std::optional<LayerwiseOptions> layerwise_options(const RoundingOptions& options, bool gptq, Transform transform);
 
 /// The calibration tokens for a model, after telling what they are, what memory the work will need and what is amiss.
 CalibrationTokens read_calibration(const Common& common, const RoundingOptions& options, const ModelSource& source);

@@ -14,6 +14,7 @@ namespace {
 
 constexpr int64_t kSliceTokens = 2048;  // that go through a layer together
 constexpr int kDampingTries = 5;        // each ten times the one before
+constexpr int kSteps = 5;               // of the work on a layer that progress tells
 
 /// The hidden states of all calibration tokens in one model, and the way through one of its layers.
 class Stream {
@@ -37,12 +38,18 @@ class Stream {
 
   /// Prepares the pass for tokens [begin, begin + count), whole sequences.
   void enter(int64_t begin, int64_t count) {
-    pass.tokens.clear();
-    for (int64_t t = 0; t < count; ++t) {
-      pass.tokens.push_back({0, t % length_, &caches_[static_cast<size_t>(t / length_)], 0});
-    }
+    place(count);
     copy(x, begin * pass.config.hidden, count * pass.config.hidden, pass.x);
-    pass.set_angles();
+  }
+  /// Prepares the pass for as many of the sequences in `tokens` tokens as it takes at once, evenly spaced.
+  void enter_sample(int64_t tokens) {
+    const int64_t sequences = tokens / length_, taken = std::min(sequences, static_cast<int64_t>(caches_.size()));
+    const int64_t hidden = pass.config.hidden, size = length_ * hidden;
+    place(taken * length_);
+    pass.x.resize(std::max(pass.x.size(), static_cast<size_t>(taken * size)));
+    for (int64_t i = 0; i < taken; ++i) {
+      std::copy_n(x.begin() + i * sequences / taken * size, size, pass.x.begin() + i * size);
+    }
   }
   void leave(int64_t begin) {
     std::copy_n(pass.x.begin(), pass.count() * pass.config.hidden, x.begin() + begin * pass.config.hidden);
@@ -58,6 +65,14 @@ class Stream {
   LayerWeights weights;
 
  private:
+  void place(int64_t count) {
+    pass.tokens.clear();
+    for (int64_t t = 0; t < count; ++t) {
+      pass.tokens.push_back({0, t % length_, &caches_[static_cast<size_t>(t / length_)], 0});
+    }
+    pass.set_angles();
+  }
+
   static ModelConfig one_layer(ModelConfig config) {
     config.layers = 1;
     return config;
@@ -69,10 +84,17 @@ class Stream {
 
 /// Inputs of some matrices, which share them.
 struct Statistics {
-  Statistics(int64_t cols, bool original, int64_t residual)
-      : inputs(cols, cols, true),
-        cross(original ? cols : 0, original ? cols : 0, false),
-        error(residual, residual > 0 ? cols : 0, false) {}
+  Statistics(const LayerwiseOptions& options, Role reader, int64_t columns, int64_t residual)
+      : role(reader),
+        cols(columns),
+        squares(static_cast<size_t>(columns)),
+        inputs(options.gptq ? cols : 0, options.gptq ? cols : 0, true),
+        cross(options.gptq && options.alpha > 0 ? cols : 0, options.gptq && options.alpha > 0 ? cols : 0, false),
+        error(options.gptq && options.beta > 0 ? residual : 0, residual > 0 ? cols : 0, false) {}
+  Role role;  ///< of one of the matrices
+  int64_t cols;
+  std::vector<double> squares;  ///< sums of squares a channel, where the whole of H is not needed
+  int64_t tokens = 0;
   Gram inputs;  ///< of the quantized model
   Gram cross;   ///< [quantized, original]
   Gram error;   ///< [hidden, cols]: what the quantized model's residual stream lacks, against its inputs
@@ -89,7 +111,7 @@ class Layerwise {
         pool_(pool),
         tokens_(static_cast<int64_t>(tokens.size())),
         slice_(std::max<int64_t>(1, kSliceTokens / length) * length),
-        correct_(options.alpha > 0 || options.beta > 0),
+        correct_(options.gptq && (options.alpha > 0 || options.beta > 0)),
         original_(source.config, pool, length),
         quantized_(source.config, pool, length) {
     quantized_.embed(source, tokens);
@@ -97,13 +119,15 @@ class Layerwise {
   }
 
   std::vector<MatrixReport> run() {
-    Progress progress("rounding", static_cast<uint64_t>(config_.layers * 4));
+    Progress progress("rounding", static_cast<uint64_t>(config_.layers * kSteps));
     for (int i = 0; i < static_cast<int>(config_.layers); ++i) {
       uint64_t bytes = 0;
       original_.weights = load_layer(source_, i, pool_, bytes);
-      start_quantized();
-      attention_inputs(i);
+      transform(i);
       progress.add(1, fmt::format("layer {}", i));
+      start_quantized(i);
+      attention_inputs(i);
+      progress.add(1);
       attention_output(i);
       progress.add(1);
       ffn_inputs(i);
@@ -116,19 +140,37 @@ class Layerwise {
   }
 
  private:
-  /// Norms and biases stay; matrices are filled in as they are rounded.
-  void start_quantized() {
+  /// What is folded in this layer, found on as many whole sequences as go through it together, from all of the text.
+  void transform(int layer) {
+    folding_ = {};
+    if (options_.transform.kind == Transform::None) return;
+    quantized_.enter_sample(tokens_);
+    folding_ = find_folding(options_.transform, layer, quantized_.pass, original_.weights, target_);
+  }
+
+  /// The norm or bias as it will be read; empty if there is none.
+  std::vector<float> folded(const WeightId& id, std::vector<float> values) {
+    if (options_.transform.kind == Transform::None || values.empty() || !is_folded_vector(id)) return values;
+    fold(folding_, config_, id, static_cast<int64_t>(values.size()), values);
+    target_.put(id, values);
+    return values;
+  }
+
+  /// Norms and biases but for what is folded into them; matrices are filled in as they are rounded.
+  void start_quantized(int layer) {
     LayerWeights& to = quantized_.weights;
     const LayerWeights& from = original_.weights;
     to = LayerWeights{};
-    to.attention_norm = from.attention_norm;
-    to.ffn_norm = from.ffn_norm;
+    to.attention_norm = folded({Role::AttentionNorm, layer}, from.attention_norm);
+    to.ffn_norm = folded({Role::FfnNorm, layer}, from.ffn_norm);
     to.q_norm = from.q_norm;
     to.k_norm = from.k_norm;
     for (const auto part : {&LayerWeights::q, &LayerWeights::k, &LayerWeights::v, &LayerWeights::attention_output,
                             &LayerWeights::gate, &LayerWeights::up, &LayerWeights::down}) {
       (to.*part).id = (from.*part).id;
-      (to.*part).bias = (from.*part).bias;
+      WeightId bias = (from.*part).id;
+      bias.bias = true;
+      (to.*part).bias = folded(bias, (from.*part).bias);
     }
   }
 
@@ -148,8 +190,10 @@ class Layerwise {
 
   void add(Statistics& s, const std::vector<float>& quantized, const std::vector<float>& original, int64_t begin,
            int64_t count) {
+    s.tokens += count;
+    if (!options_.gptq) return add_squares(s, quantized, count);
     s.inputs.add(quantized.data(), quantized.data(), count, pool_);
-    if (s.cross.rows() > 0) s.cross.add(quantized.data(), original.data(), count, pool_);
+    if (s.cross.rows() > 0) s.cross.add(quantized.data(), as_folded(s, original, count), count, pool_);
     if (s.error.rows() == 0) return;
     const int64_t hidden = config_.hidden;
     lacking_.resize(static_cast<size_t>(count * hidden));
@@ -160,8 +204,26 @@ class Layerwise {
     s.error.add(lacking_.data(), quantized.data(), count, pool_);
   }
 
+  void add_squares(Statistics& s, const std::vector<float>& x, int64_t count) const {
+    for (int64_t t = 0; t < count; ++t) {
+      for (int64_t c = 0; c < s.cols; ++c) {
+        const auto value = static_cast<double>(x[static_cast<size_t>(t * s.cols + c)]);
+        s.squares[static_cast<size_t>(c)] += value * value;
+      }
+    }
+  }
+
+  /// Inputs of the original model's matrices as they would be if it were folded like the quantized one.
+  const float* as_folded(const Statistics& s, const std::vector<float>& original, int64_t count) {
+    const std::vector<float> factors = input_factors(folding_, config_, s.role);
+    if (factors.empty()) return original.data();
+    folded_.resize(static_cast<size_t>(count * s.cols));
+    for (size_t i = 0; i < folded_.size(); ++i) folded_[i] = original[i] / factors[i % factors.size()];
+    return folded_.data();
+  }
+
   void attention_inputs(int layer) {
-    Statistics s(config_.hidden, options_.alpha > 0, 0);
+    Statistics s(options_, Role::Q, config_.hidden, 0);
     for_slices(
         [](Stream& stream, int64_t) { stream.pass.normalize(stream.weights.attention_norm); },
         [&](int64_t begin, int64_t count) { add(s, quantized_.pass.normed, original_.pass.normed, begin, count); });
@@ -171,7 +233,7 @@ class Layerwise {
 
   void attention_output(int layer) {
     const int64_t q_dim = quantized_.pass.q_dim;
-    Statistics s(q_dim, options_.alpha > 0, options_.beta > 0 ? config_.hidden : 0);
+    Statistics s(options_, Role::AttentionOutput, q_dim, config_.hidden);
     for_slices(
         [&](Stream& stream, int64_t begin) {
           stream.pass.normalize(stream.weights.attention_norm);
@@ -186,7 +248,7 @@ class Layerwise {
 
   void ffn_inputs(int layer) {
     const int64_t q_dim = quantized_.pass.q_dim;
-    Statistics s(config_.hidden, options_.alpha > 0, 0);
+    Statistics s(options_, Role::Gate, config_.hidden, 0);
     for_slices(
         [&](Stream& stream, int64_t begin) {
           Stream::copy(stream.attended, begin * q_dim, stream.pass.count() * q_dim, stream.pass.attended);
@@ -199,7 +261,7 @@ class Layerwise {
   }
 
   void down(int layer) {
-    Statistics s(config_.ffn, options_.alpha > 0, options_.beta > 0 ? config_.hidden : 0);
+    Statistics s(options_, Role::Down, config_.ffn, config_.hidden);
     for_slices(
         [](Stream& stream, int64_t) {
           stream.pass.normalize(stream.weights.ffn_norm);
@@ -226,6 +288,22 @@ class Layerwise {
     double damping = 0;
   };
 
+  /// Only the mean squares of the channels: what the nearest codes are weighted by.
+  Factored mean_squares(const Statistics& s, const WeightId& id) const {
+    Factored out;
+    for (const double sum : s.squares) {
+      check_finite(sum, id);
+      out.problem.importance.push_back(static_cast<float>(sum / static_cast<double>(s.tokens)));
+    }
+    return out;
+  }
+
+  void check_finite(double mean_square, const WeightId& id) const {
+    if (std::isfinite(mean_square)) return;
+    fail("{}: the inputs of {} are not finite on the calibration text: the model's weights are damaged",
+         source_.store->where(), gguf_name(id));
+  }
+
   Factored factor(const Gram& inputs, const WeightId& id) const {
     const int64_t n = inputs.cols();
     SquareMatrix h(n);
@@ -234,10 +312,7 @@ class Layerwise {
     out.problem.sweeps = options_.sweeps;
     double sum = 0;
     for (int64_t i = 0; i < n; ++i) {
-      if (!std::isfinite(h.at(i, i))) {
-        fail("{}: the inputs of {} are not finite on the calibration text: the model's weights are damaged",
-             source_.store->where(), gguf_name(id));
-      }
+      check_finite(h.at(i, i), id);
       out.problem.importance.push_back(static_cast<float>(h.at(i, i)));
       sum += h.at(i, i);
     }
@@ -262,7 +337,7 @@ class Layerwise {
 
   /// The weights whose product with the quantized model's inputs comes closest to what is wanted of it.
   void correct(const Statistics& s, const Factored& f, int64_t rows, std::vector<float>& weights) const {
-    const int64_t n = s.inputs.cols();
+    const int64_t n = s.cols;
     std::vector<float> wanted(static_cast<size_t>(rows * n));
     if (s.cross.rows() > 0) {
       const std::vector<double> cross = s.cross.mean();
@@ -281,14 +356,15 @@ class Layerwise {
   }
 
   void round(const std::vector<WeightId>& ids, const Statistics& s, const std::vector<Linear*>& linears) {
-    const Factored f = factor(s.inputs, ids.front());
+    const Factored f = options_.gptq ? factor(s.inputs, ids.front()) : mean_squares(s, ids.front());
     for (size_t i = 0; i < ids.size(); ++i) round_one(ids[i], s, f, *linears[i]);
   }
 
   void round_one(const WeightId& id, const Statistics& s, const Factored& f, Linear& linear) {
     const auto start = std::chrono::steady_clock::now();
     std::vector<float> weights = target_.weights(id);
-    const int64_t cols = s.inputs.cols(), rows = static_cast<int64_t>(weights.size()) / cols;
+    const int64_t rows = static_cast<int64_t>(weights.size()) / s.cols;
+    fold(folding_, config_, id, s.cols, weights);
     if (target_.rounds(id)) {
       const std::vector<float> before = weights;
       const bool able = !f.u.empty();
@@ -296,10 +372,12 @@ class Layerwise {
       const bool solved = target_.round(id, weights, rows, f.problem) && able;
       const double error = relative_error(before, weights, rows, f);
       const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-      reports_.push_back({target_.name(id), target_.encoding(id), error, f.damping, !solved, seconds});
+      reports_.push_back({target_.name(id), target_.encoding(id), error, f.damping, options_.gptq && !solved, seconds});
+    } else if (options_.transform.kind != Transform::None) {
+      target_.put(id, weights);
     }
     const std::vector<int64_t> order = target_.hf_order(id, rows);
-    linear.w = pack_matrix(encoding(EncodingId::F32), rows, cols, reinterpret_cast<const std::byte*>(weights.data()),
+    linear.w = pack_matrix(encoding(EncodingId::F32), rows, s.cols, reinterpret_cast<const std::byte*>(weights.data()),
                            order.empty() ? nullptr : order.data(), pool_);
   }
 
@@ -309,6 +387,7 @@ class Layerwise {
     for (size_t i = 0; i < before.size(); ++i) difference[i] = before[i] - after[i];
     const auto n = static_cast<int64_t>(f.problem.importance.size());
     const auto energy = [&](const std::vector<float>& x) {
+      if (f.hessian.empty()) return weighted_squares(x, f.problem.importance);
       const std::vector<float> y = product(x, rows, f.hessian, n, n, pool_);
       double sum = 0;
       for (size_t i = 0; i < x.size(); ++i) sum += static_cast<double>(x[i]) * static_cast<double>(y[i]);
@@ -316,6 +395,14 @@ class Layerwise {
     };
     const double whole = energy(before);
     return whole > 0 ? energy(difference) / whole : 0;
+  }
+
+  static double weighted_squares(const std::vector<float>& x, const std::vector<float>& weights) {
+    double sum = 0;
+    for (size_t i = 0; i < x.size(); ++i) {
+      sum += static_cast<double>(x[i]) * static_cast<double>(x[i]) * static_cast<double>(weights[i % weights.size()]);
+    }
+    return sum;
   }
 
   const ModelSource& source_;
@@ -326,7 +413,8 @@ class Layerwise {
   const int64_t tokens_, slice_;
   const bool correct_;
   Stream original_, quantized_;
-  std::vector<float> lacking_;
+  Folding folding_;
+  std::vector<float> lacking_, folded_;
   std::vector<MatrixReport> reports_;
 };
 

@@ -1,5 +1,6 @@
-// Rounding from calibration inputs, layer by layer: each matrix sees the inputs that it will meet in the quantized
-// model, and is rounded by GPTQ so that its product with them stays close to the original model's.
+// Quantization from calibration inputs, layer by layer: a transform folds scales into the layer, then each matrix sees
+// the inputs that it will meet in the quantized model, and is rounded so that its product with them stays close to the
+// original model's: by GPTQ, or to the nearest codes weighted by those inputs.
 #pragma once
 
 #include <cstdint>
@@ -13,10 +14,13 @@
 #include "quantize/assign/gptq.h"
 #include "quantize/directory.h"
 #include "quantize/plan.h"
+#include "quantize/transform/search.h"
 
 namespace lowbit {
 
 struct LayerwiseOptions {
+  TransformOptions transform{};
+  bool gptq = true;       ///< otherwise the nearest codes, weighted by the mean squares of the inputs
   double damping = 0.01;  ///< of the mean of H's diagonal, added to it
   /// The inputs that a matrix's product is compared on: 0 = the quantized model's, 1 = the original's against those.
   double alpha = 0.5;
@@ -28,27 +32,25 @@ struct LayerwiseOptions {
 /// What became of one matrix.
 struct MatrixReport {
   std::string tensor, encoding;
-  double error;    ///< ||(W - Q) X||^2 / ||W X||^2 over the calibration inputs X of the quantized model
+  /// ||(W - Q) X||^2 / ||W X||^2 over the calibration inputs X of the quantized model; of the nearest codes, with the
+  /// channels of X taken as uncorrelated.
+  double error;
   double damping;  ///< that was needed
-  bool fell_back;  ///< H could not be factored, or the format has no grid for GPTQ: the nearest codes were taken
+  bool fell_back;  ///< GPTQ was asked for, but H could not be factored, or the format has no grid for GPTQ: the nearest
+                   ///< codes were taken
   double seconds;
 };
 
 /// Where rounded matrices go: what a container and its encodings make of the common work.
-class LayerwiseTarget {
+class LayerwiseTarget : public RoundingPreview {
  public:
-  virtual ~LayerwiseTarget() = default;
-  /// Whether the weight is to be rounded; otherwise it stays as it is.
-  virtual bool rounds(const WeightId& id) const = 0;
   virtual std::string name(const WeightId& id) const = 0;
   virtual std::string encoding(const WeightId& id) const = 0;
-  /// The original weights, in the output's order of rows: [rows * cols].
-  virtual std::vector<float> weights(const WeightId& id) = 0;
-  /// For each row in Hugging Face's order, its row in the output; empty: the same.
-  virtual std::vector<int64_t> hf_order(const WeightId& id, int64_t rows) const = 0;
   /// Rounds and stores `weights` and replaces them by what a reader will decode. Without problem.spread, to the nearest
   /// codes. False if GPTQ was asked for but the format has no grid for it.
   virtual bool round(const WeightId& id, std::vector<float>& weights, int64_t rows, const GptqProblem& problem) = 0;
+  /// Stores a weight that is not rounded, and replaces `values` by what a reader will decode.
+  virtual void put(const WeightId& id, std::vector<float>& values) = 0;
 };
 
 /// For a GGUF file: the plan's `layerwise` tensors, into the plan's writer.

@@ -40,7 +40,10 @@ class GgufTarget : public Target<PlannedTensor> {
   GgufTarget(const Plan& plan, const ModelSource& source, TensorWriter& writer, ThreadPool& pool)
       : Target(plan.tensors, source, pool), writer_(writer) {}
 
-  bool rounds(const WeightId& id) const override { return planned(id).layerwise; }
+  bool rounds(const WeightId& id) const override {
+    return planned(id).layerwise && planned(id).encoding->kind == EncodingKind::Block;
+  }
+  const Encoding& dense(const WeightId& id) const override { return *planned(id).encoding; }
   std::string encoding(const WeightId& id) const override { return std::string(planned(id).encoding->name); }
 
   std::vector<int64_t> hf_order(const WeightId& id, int64_t rows) const override {
@@ -52,6 +55,27 @@ class GgufTarget : public Target<PlannedTensor> {
   }
 
   bool round(const WeightId& id, std::vector<float>& weights, int64_t rows, const GptqProblem& problem) override {
+    writer_.write(index(id), 0, encode(id, weights, rows, problem));
+    return true;
+  }
+  void preview(const WeightId& id, std::vector<float>& weights, int64_t rows,
+               const std::vector<float>& importance) const override {
+    GptqProblem nearest;
+    nearest.importance = importance;
+    encode(id, weights, rows, nearest);
+  }
+  void put(const WeightId& id, std::vector<float>& values) override {
+    const auto count = static_cast<int64_t>(values.size());
+    std::vector<std::byte> bytes(dense(id).bytes(values.size()));
+    encode_float(dense(id), values.data(), count, bytes.data());
+    decode(dense(id), bytes.data(), count, values.data());
+    writer_.write(index(id), 0, bytes);
+  }
+
+ private:
+  /// The bytes of the rounded weights, which are replaced by what they decode to.
+  std::vector<std::byte> encode(const WeightId& id, std::vector<float>& weights, int64_t rows,
+                                const GptqProblem& problem) const {
     const PlannedTensor& tensor = planned(id);
     const Encoding& encoding = *tensor.encoding;
     const int64_t cols = tensor.tensor.cols();
@@ -68,11 +92,9 @@ class GgufTarget : public Target<PlannedTensor> {
       }
       decode(encoding, out, count * cols, in);
     });
-    writer_.write(index(id), 0, bytes);
-    return true;
+    return bytes;
   }
 
- private:
   TensorWriter& writer_;
 };
 
@@ -83,6 +105,7 @@ class DirectoryTarget : public Target<DirectoryTensor> {
       : Target(plan.tensors, source, pool), scheme_(scheme), writer_(writer) {}
 
   bool rounds(const WeightId& id) const override { return planned(id).quantized; }
+  const Encoding& dense(const WeightId& id) const override { return *planned(id).dense; }
   std::string encoding(const WeightId&) const override { return scheme_.name; }
   std::vector<int64_t> hf_order(const WeightId&, int64_t) const override { return {}; }
 
@@ -96,6 +119,19 @@ class DirectoryTarget : public Target<DirectoryTensor> {
     decode(matrix, weights.data());
     writer_.put(index(id), matrix);
     return solved;
+  }
+  void preview(const WeightId& id, std::vector<float>& weights, int64_t rows,
+               const std::vector<float>& importance) const override {
+    decode(quantize_groups(scheme_.format, scheme_.search, weights.data(), rows, planned(id).cols(), importance.data(),
+                           pool_),
+           weights.data());
+  }
+  void put(const WeightId& id, std::vector<float>& values) override {
+    writer_.put_dense(index(id), values);
+    const auto count = static_cast<int64_t>(values.size());
+    std::vector<std::byte> bytes(dense(id).bytes(values.size()));
+    encode_float(dense(id), values.data(), count, bytes.data());
+    decode(dense(id), bytes.data(), count, values.data());
   }
 
  private:

@@ -3,6 +3,7 @@
 #include <regex>
 
 #include "base/error.h"
+#include "quantize/transform/folding.h"
 
 namespace lowbit {
 namespace {
@@ -71,6 +72,13 @@ void check_source(const ModelSource& source, const PlanOptions& options, const P
       source_tensor.stored ? std::string_view(source_tensor.stored->format) : from->name);
 }
 
+bool is_layerwise(const PlanOptions& options, const PlannedTensor& planned) {
+  const WeightId& id = planned.tensor.id;
+  if (!options.layerwise || id.layer < 0) return false;
+  if (options.transformed) return is_matrix(id) || is_folded_vector(id);
+  return is_matrix(id) && planned.encoding->kind == EncodingKind::Block;
+}
+
 std::vector<float> importance_of(const PlanOptions& options, const PlannedTensor& planned, Plan& plan) {
   if (options.importance == nullptr || planned.encoding->kind != EncodingKind::Block) return {};
   std::vector<float> values = options.importance->find(planned.tensor.name, planned.tensor.cols());
@@ -104,8 +112,7 @@ Plan make_plan(const ModelSource& source, const PlanOptions& options) {
     }
     planned.tensor = std::move(tensor);
     check_source(source, options, planned);
-    planned.layerwise = options.layerwise && planned.tensor.id.layer >= 0 && is_matrix(planned.tensor.id) &&
-                        planned.encoding->kind == EncodingKind::Block;
+    planned.layerwise = is_layerwise(options, planned);
     planned.importance = importance_of(options, planned, plan);
     const auto elements = static_cast<uint64_t>(planned.tensor.elements());
     planned.bytes = planned.encoding->bytes(elements);

@@ -24,6 +24,7 @@ struct PlanOptions {
   std::vector<std::pair<std::string, const Encoding*>> overrides;
   const ImportanceMatrix* importance = nullptr;  ///< from calibration, if given
   bool layerwise = false;  ///< matrices of layers will be rounded layer by layer (layerwise.h), from calibration inputs
+  bool transformed = false;  ///< with scales folded into them and into norms: layerwise.h stores all of these
 };
 
 struct PlannedTensor {
@@ -32,7 +33,7 @@ struct PlannedTensor {
   const Encoding* encoding = nullptr;  ///< what it gets; another one where the row length forces it
   std::vector<float> importance;       ///< mean squared activation per input channel; empty if unknown
   uint64_t bytes = 0;
-  bool recode = false;  ///< the source's blocks in another encoding's form, without rounding: see encoding/recode.h
+  bool recode = false;     ///< the source's blocks in another encoding's form, without rounding: see encoding/recode.h
   bool layerwise = false;  ///< not streamed: layerwise.h writes it
 
   bool fell_back() const { return encoding != wanted; }

@@ -105,6 +105,7 @@ std::optional<GroupScheme> make_awq(const Parts& parts, EncodingId) {
   check_bits(s.format.bits, {4}, "AWQ files");
   s.format.group = parts.group.value_or(128);
   s.format.zero = GroupZero::Integer;
+  s.transform = Transform::Awq;
   s.dialect = awq_dialect({s.format.group});
   return s;
 }
@@ -192,6 +193,16 @@ constexpr Row kRows[] = {
     {"w8a8", [](const Parts& p, EncodingId type) { return make_compressed(8, true, p, type); }},
 };
 
+/// "awq-w4a16", "smoothquant-w8a8", "gptq-w4a16": a method before a scheme that is named after its format alone.
+std::string take_method(std::vector<std::string>& parts) {
+  constexpr std::string_view kMethods[] = {"gptq", "awq", "smoothquant"};
+  const bool named = std::find(std::begin(kMethods), std::end(kMethods), parts.front()) != std::end(kMethods);
+  if (!named || parts.size() < 2 || !parts[1].starts_with('w')) return "";
+  std::string method = parts.front();
+  parts.erase(parts.begin());
+  return method;
+}
+
 }  // namespace
 
 std::optional<GroupScheme> find_group_scheme(std::string_view name, EncodingId type) {
@@ -201,6 +212,8 @@ std::optional<GroupScheme> find_group_scheme(std::string_view name, EncodingId t
   if (form == "bnb-int8" || form == "llm-int8") form = "bnb_int8";
   std::vector<std::string> parts = split(form);
   std::erase(parts, "ct");  // "w4a16-ct": compressed-tensors, which w4a16 means anyway
+  if (parts.empty()) return std::nullopt;
+  const std::string method = take_method(parts);
   std::optional<GroupScheme> out;
   if (form == "nf4" || form == "nf4-dq") {
     out = make_table(GroupLevels::NF4, form == "nf4-dq", type);
@@ -215,7 +228,9 @@ std::optional<GroupScheme> find_group_scheme(std::string_view name, EncodingId t
   }
   if (!out) return std::nullopt;
   out->name = lower;
-  out->method = parts.front();
+  out->method = method.empty() ? parts.front() : method;
+  if (method == "awq") out->transform = Transform::Awq;
+  if (method == "smoothquant") out->transform = Transform::SmoothQuant;
   return out;
 }
 
@@ -231,15 +246,17 @@ const std::vector<SchemeForm>& group_scheme_forms() {
       {"gptq-4bit-128g",
        "GPTQModel, AutoGPTQ, vLLM; 2, 3, 4 or 8 bit, any group or -channel, -sym or -asym, -v1 or -v2"},
       {"rtn-4bit-128g", "the same files, rounded to nearest on the plain grid of minimum and maximum"},
-      {"awq-4bit-128g", "AutoAWQ, vLLM"},
+      {"awq-4bit-128g", "AutoAWQ, vLLM; scales folded into the model by activation, any group"},
       {"nf4, nf4-dq", "bitsandbytes 4-bit, scales in 32 bits or (dq) 8"},
       {"fp4, fp4-dq", "bitsandbytes with 4-bit floats: worse than nf4"},
       {"bnb-int8", "bitsandbytes LLM.int8"},
       {"hqq-4bit-64g", "HQQ; 8, 4, 3, 2 or 1 bit, any group"},
       {"eetq", "EETQ 8-bit"},
-      {"w4a16-128g", "compressed-tensors for vLLM, 4-bit weights; any group or -channel, -sym or -asym"},
+      {"w4a16-128g",
+       "compressed-tensors for vLLM, 4-bit weights; any group or -channel, -sym or -asym; also gptq-w4a16, awq-w4a16"},
       {"w8a16", "compressed-tensors, 8-bit weights"},
       {"w8a8", "compressed-tensors, 8-bit weights and activations"},
+      {"smoothquant-w8a8", "the same, with outliers of the activations folded into the weights"},
   };
   return forms;
 }

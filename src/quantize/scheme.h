@@ -10,17 +10,19 @@
 
 #include "container/dialects/dialect.h"
 #include "quantize/search/group.h"
+#include "quantize/transform/search.h"
 
 namespace lowbit {
 
 struct GroupScheme {
   std::string name;    ///< as the user wrote it, in lower case
-  std::string method;  ///< its first part: "gptq", "awq", "rtn", "nf4", "hqq" ...
+  std::string method;  ///< its first part: "gptq", "awq", "rtn", "nf4", "hqq", "smoothquant" ...
   GroupFormat format;
   /// Least squares unless the scheme is a published rule itself (rtn): measured, it loses least for every format.
   GroupSearch search = GroupSearch::Squares;
-  bool second_version = false;       ///< of GPTQ's format
-  bool integer_activations = false;  ///< 8-bit activations, a scale a token
+  Transform transform = Transform::None;  ///< that the method is known for
+  bool second_version = false;            ///< of GPTQ's format
+  bool integer_activations = false;       ///< 8-bit activations, a scale a token
   std::unique_ptr<Dialect> dialect;
 };
 

@@ -12,7 +12,7 @@ SCHEMES = {"gptq-4bit-128g": 0.5, "gptq-4bit-64g-asym": 0.5, "gptq-4bit-128g-asy
            "gptq-2bit-32g": 3, "gptq-8bit-channel": 0.01, "rtn-4bit-128g": 0.5, "awq-4bit-128g": 0.5, "nf4": 0.5,
            "nf4-dq": 0.5, "fp4": 0.5, "fp4-dq": 0.5, "bnb-int8": 0.01, "hqq-8bit-64g": 0.01, "hqq-4bit-64g": 0.5,
            "hqq-3bit-64g": 1.1, "hqq-2bit-32g": 3, "eetq": 0.01, "w4a16": 0.5, "w4a16-64g-asym": 0.5, "w8a16": 0.01,
-           "w8a16-tensor": 0.02, "w8a8": 0.01}
+           "w8a16-tensor": 0.02, "w8a8": 0.01, "smoothquant-w8a8": 0.01, "gptq-w4a16": 0.5, "awq-w4a16-64g-asym": 0.5}
 EXACT = {"gptq-4bit-128g": "Q4_0", "gptq-4bit-64g-asym": "Q5_0", "awq-4bit-128g": "Q5_0", "gptq-2bit-32g": "Q4_0",
          "gptq-8bit-channel": "Q8_0", "eetq": "Q8_0"}
 
@@ -55,8 +55,20 @@ def conversion(folder):
                        128)["mean_kld"] < 0.01
 
 
+def transforms_and_roundings(model, folder):
+    """Every transform with every rounding, in both containers and several encodings."""
+    few = ["--samples", 8, "--length", 64]
+    for scheme, limit in (("gptq-4bit-64g-asym", 0.5), ("nf4", 0.5), ("w8a8", 0.01), ("Q4_K_M", 0.5), ("IQ4_NL", 0.5)):
+        for transform in ("awq", "smoothquant", "none"):
+            for rounding in ("gptq", "weighted"):
+                out = folder / f"{scheme}-{transform}-{rounding}{'.gguf' if scheme[0] in 'QI' else ''}"
+                lowbit("quantize", model, out, scheme, "--transform", transform, "--rounding", rounding, *few)
+                kld = lowbit_json("eval", out, "--text", TEXT, "--reference", model, "--chunks", 2, "-c", 128)["mean_kld"]
+                assert kld < limit, (out.name, kld)
+
+
 def same_bytes_for_any_threads(model, folder):
-    for scheme in ("gptq-4bit-128g", "nf4-dq", "hqq-3bit-64g"):
+    for scheme in ("gptq-4bit-128g", "nf4-dq", "hqq-3bit-64g", "awq-4bit-128g", "smoothquant-w8a8"):
         for n in (1, 3):
             lowbit("quantize", model, folder / f"threads{n}", scheme, "-t", n, *CALIBRATION)
         files = [(folder / f"threads{n}/model.safetensors").read_bytes() for n in (1, 3)]
@@ -106,6 +118,7 @@ def main():
         model = make_model(folder / "model")
         every_scheme(model, folder)
         conversion(folder)
+        transforms_and_roundings(model, folder)
         same_bytes_for_any_threads(model, folder)
         refusals(model, folder)
         from_gguf_and_with_fallbacks(model, folder)
