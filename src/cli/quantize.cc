@@ -117,6 +117,13 @@ void print_plan(const Common& common, const Plan& plan) {
               {"tensors", tensors}});
 }
 
+/// What a journal must agree with.
+std::string plan_key(const Plan& plan) {
+  std::string out;
+  for (const PlannedTensor& t : plan.tensors) out += fmt::format("{}={}\n", t.tensor.name, t.encoding->name);
+  return out;
+}
+
 void quantize(const Common& common, const Options& options) {
   if (quantize_directory(common, {options.in, options.out, options.scheme, options.search, options.strict,
                                   options.allow_requantize, options.plan_only, options.rounding})) {
@@ -145,11 +152,15 @@ void quantize(const Common& common, const Options& options) {
     const CalibrationTokens calibration = read_calibration(common, options.rounding, source);
     metadata.set("quantize.calibration.texts", calibration.description);
     metadata.set("quantize.calibration.hash", calibration.hash);
+    auto journal =
+        open_journal(common, options.rounding, source, calibration, *calibrated, options.out, plan_key(plan));
     bytes = write_gguf(plan, source, std::move(metadata), options.out, pool, [&](TensorWriter& writer) {
       const auto target = gguf_target(plan, source, writer, pool);
-      const auto reports = round_layerwise(source, calibration.ids, calibration.length, *calibrated, *target, pool);
+      const auto reports = round_layerwise(source, calibration.ids, calibration.length, *calibrated, *target, pool,
+                                           journal ? &*journal : nullptr);
       tell_reports(common, options.rounding, calibration, reports);
     });
+    if (journal) journal->remove();
   } else {
     bytes = write_gguf(plan, source, std::move(metadata), options.out, pool);
   }

@@ -78,8 +78,12 @@ uint64_t write_calibrated(const Common& common, const DirectoryRequest& request,
   DirectoryWriter writer(source, scheme, plan, request.out);
   writer.write_dense(transformed_tensors(plan, options), pool);
   const auto target = directory_target(plan, scheme, source, writer, pool);
-  const auto reports = round_layerwise(source, calibration.ids, calibration.length, options, *target, pool);
+  auto journal = open_journal(common, request.rounding, source, calibration, options, request.out,
+                              fmt::format("{} {}", scheme.name, request.search));
+  const auto reports = round_layerwise(source, calibration.ids, calibration.length, options, *target, pool,
+                                       journal ? &*journal : nullptr);
   writer.finish();
+  if (journal) journal->remove();
   tell_reports(common, request.rounding, calibration, reports);
   return plan.bytes;
 }

@@ -46,6 +46,9 @@ void add_rounding_options(CLI::App& command, RoundingOptions& options) {
                   "smoothquant: how much of the activations' range goes into the weights, 0 to 1")
       ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str();
+  command.add_flag("--no-journal", options.no_journal,
+                   "With calibration: do not keep finished layers beside the output (OUT.lowbit-journal) until it is "
+                   "done, from which the same command goes on after a crash");
   command.add_option("--report", options.report,
                      "With calibration: write what became of each matrix to this file (JSON)");
 }
@@ -68,6 +71,28 @@ CalibrationTokens read_calibration(const Common& common, const RoundingOptions& 
   fmt::print(stderr, "calibrating on {} x {} tokens of {}; about {} of memory\n", out.samples(), out.length,
              out.description, human_bytes(layerwise_memory(source.config, tokens)));
   return out;
+}
+
+std::optional<Journal> open_journal(const Common& common, const RoundingOptions& options, const ModelSource& source,
+                                    const CalibrationTokens& calibration, const LayerwiseOptions& layerwise,
+                                    const std::string& out, const std::string& plan) {
+  if (options.no_journal) return std::nullopt;
+  std::string folder = out;
+  while (folder.size() > 1 && folder.ends_with('/')) folder.pop_back();
+  const LayerwiseOptions& o = layerwise;
+  Journal journal(folder + ".lowbit-journal",
+                  fmt::format("lowbit {}\n{}{}\n{} {} {}\ntransform {} {}\ngptq {} {} {} {} {}\n", LOWBIT_VERSION,
+                              files_key(source.path), plan, calibration.hash, calibration.samples(), calibration.length,
+                              transform_name(o.transform.kind), o.transform.migration, o.gptq, o.damping, o.alpha,
+                              o.beta, o.sweeps));
+  if (common.quiet()) return journal;
+  if (journal.finished() > 0) {
+    fmt::print(stderr, "going on after layer {} of {}, from {}\n", journal.finished(), source.config.layers,
+               journal.folder().string());
+  } else if (journal.foreign()) {
+    fmt::print(stderr, "note: {} is of another job, and will be replaced\n", journal.folder().string());
+  }
+  return journal;
 }
 
 void tell_reports(const Common& common, const RoundingOptions& options, const CalibrationTokens& calibration,

@@ -18,6 +18,7 @@ struct RoundingOptions {
   CalibrationOptions calibration;
   LayerwiseOptions layerwise;
   std::string report;
+  bool no_journal = false;
 };
 
 void add_rounding_options(CLI::App& command, RoundingOptions& options);
@@ -27,6 +28,12 @@ std::optional<LayerwiseOptions> layerwise_options(const RoundingOptions& options
 
 /// The calibration tokens for a model, after telling what they are, what memory the work will need and what is amiss.
 CalibrationTokens read_calibration(const Common& common, const RoundingOptions& options, const ModelSource& source);
+
+/// The journal beside the output, after telling whether the work goes on where an earlier run stopped; nothing with
+/// --no-journal. `plan`: all that decides the bytes beyond the model's files, the calibration and the options.
+std::optional<Journal> open_journal(const Common& common, const RoundingOptions& options, const ModelSource& source,
+                                    const CalibrationTokens& calibration, const LayerwiseOptions& layerwise,
+                                    const std::string& out, const std::string& plan);
 
 /// What became of the matrices: on standard error what the user should know, and all of it to the report's file.
 void tell_reports(const Common& common, const RoundingOptions& options, const CalibrationTokens& calibration,

@@ -45,6 +45,10 @@ int64_t OutputTensor::elements() const {
   return n;
 }
 
+WeightId output_matrix(const ModelConfig& config) {
+  return {config.tied_embeddings ? Role::TokenEmbedding : Role::Output};
+}
+
 std::vector<OutputTensor> gguf_tensors(const ModelSource& source) { return tensors(source, true); }
 std::vector<OutputTensor> hf_tensors(const ModelSource& source) { return tensors(source, false); }
 

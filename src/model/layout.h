@@ -22,6 +22,9 @@ struct OutputTensor {
   int64_t rows() const { return elements() / cols(); }
 };
 
+/// The matrix that logits come from: the token embedding where the two are one.
+WeightId output_matrix(const ModelConfig& config);
+
 /// The tensors of a GGUF file made from this source, in llama.cpp's order (by layer, then by name, embedding first).
 std::vector<OutputTensor> gguf_tensors(const ModelSource& source);
 /// The tensors of a Hugging Face directory made from this source.

@@ -103,7 +103,7 @@ TransformerWeights load_weights(const ModelSource& source, ThreadPool& pool) {
   for (int i = 0; i < static_cast<int>(c.layers); ++i) w.layers.push_back(load_layer(source, i, pool, w.bytes));
   Loader load(source, pool);
   w.output_norm = load.vector({Role::OutputNorm}, c.hidden);
-  w.output = load.linear({c.tied_embeddings ? Role::TokenEmbedding : Role::Output}, c.vocab, c.hidden);
+  w.output = load.linear(output_matrix(c), c.vocab, c.hidden);
   w.bytes += load.bytes();
   return w;
 }

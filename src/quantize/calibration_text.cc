@@ -9,6 +9,7 @@
 #include <span>
 
 #include "base/error.h"
+#include "base/hash.h"
 #include "quantize/calibration_documents.h"
 
 namespace lowbit {
@@ -236,13 +237,7 @@ std::string description_of(const std::vector<CalibrationGroup>& groups) {
 }
 
 std::string hash_of(std::span<const int32_t> ids) {
-  uint64_t hash = 0xcbf29ce484222325u;
-  for (const int32_t id : ids) {
-    for (int shift = 0; shift < 32; shift += 8) {
-      hash = (hash ^ (static_cast<uint32_t>(id) >> shift & 0xff)) * 0x100000001b3u;
-    }
-  }
-  return fmt::format("fnv1a64:{:016x}", hash);
+  return fmt::format("fnv1a64:{:016x}", fnv1a64({reinterpret_cast<const char*>(ids.data()), ids.size_bytes()}));
 }
 
 }  // namespace

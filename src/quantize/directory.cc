@@ -187,12 +187,13 @@ void DirectoryWriter::finish() {
   write_text_file(folder_ / "config.json", config_.dump(2) + "\n");
 }
 
-std::vector<float> read_weights(const ModelSource& source, const OutputTensor& tensor, ThreadPool& pool) {
-  std::vector<float> out(static_cast<size_t>(tensor.elements()));
+std::vector<float> read_weights(const ModelSource& source, const OutputTensor& tensor, int64_t first, int64_t count,
+                                ThreadPool& pool) {
+  std::vector<float> out(static_cast<size_t>(count * tensor.cols()));
   const int64_t step = std::max<int64_t>(1, (int64_t{1} << 18) / tensor.cols());
-  pool.run((tensor.rows() + step - 1) / step, [&](int64_t i, int) {
-    const int64_t begin = i * step, count = std::min(step, tensor.rows() - begin);
-    read_output_rows(*source.store, tensor, begin, count, out.data() + begin * tensor.cols());
+  pool.run((count + step - 1) / step, [&](int64_t i, int) {
+    const int64_t begin = i * step, rows = std::min(step, count - begin);
+    read_output_rows(*source.store, tensor, first + begin, rows, out.data() + begin * tensor.cols());
   });
   return out;
 }
@@ -207,7 +208,7 @@ uint64_t write_directory(const ModelSource& source, const GroupScheme& scheme, c
   for (size_t i = 0; i < plan.tensors.size(); ++i) {
     const DirectoryTensor& t = plan.tensors[i];
     if (!t.quantized) continue;
-    const std::vector<float> weights = read_weights(source, t.tensor, pool);
+    const std::vector<float> weights = read_weights(source, t.tensor, 0, t.rows(), pool);
     writer.put(i, quantize_groups(scheme.format, scheme.search, weights.data(), t.rows(), t.cols(), nullptr, pool));
     progress.add(static_cast<uint64_t>(t.tensor.elements()), t.tensor.name);
   }

@@ -77,8 +77,9 @@ class DirectoryWriter {
   std::unique_ptr<SafetensorsWriter> writer_;
 };
 
-/// The weights of a planned tensor as floats, in the output's order of rows: out[rows * cols]. Finite, or Error.
-std::vector<float> read_weights(const ModelSource& source, const OutputTensor& tensor, ThreadPool& pool);
+/// Rows of a planned tensor as floats, in the output's order of rows: out[count * cols]. Finite, or Error.
+std::vector<float> read_weights(const ModelSource& source, const OutputTensor& tensor, int64_t first, int64_t count,
+                                ThreadPool& pool);
 
 /// The data-free whole: every matrix by the scheme's own search. Memory: one matrix. Returns the bytes of the tensors.
 uint64_t write_directory(const ModelSource& source, const GroupScheme& scheme, const DirectoryPlan& plan,

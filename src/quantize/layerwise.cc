@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <iterator>
+#include <optional>
 
 #include "base/error.h"
 #include "base/progress.h"
@@ -14,6 +16,7 @@ namespace {
 
 constexpr int64_t kSliceTokens = 2048;  // that go through a layer together
 constexpr int kDampingTries = 5;        // each ten times the one before
+constexpr int64_t kOutputRows = 8192;   // of the output matrix rounded at once: it may be larger than a layer
 constexpr int kSteps = 5;               // of the work on a layer that progress tells
 
 /// The hidden states of all calibration tokens in one model, and the way through one of its layers.
@@ -82,6 +85,10 @@ class Stream {
   std::vector<KvCache> caches_;
 };
 
+constexpr Linear LayerWeights::*kMatrices[] = {
+    &LayerWeights::q,    &LayerWeights::k,  &LayerWeights::v,   &LayerWeights::attention_output,
+    &LayerWeights::gate, &LayerWeights::up, &LayerWeights::down};
+
 /// Inputs of some matrices, which share them.
 struct Statistics {
   Statistics(const LayerwiseOptions& options, Role reader, int64_t columns, int64_t residual)
@@ -103,12 +110,13 @@ struct Statistics {
 class Layerwise {
  public:
   Layerwise(const ModelSource& source, std::span<const int32_t> tokens, int64_t length, const LayerwiseOptions& options,
-            LayerwiseTarget& target, ThreadPool& pool)
+            LayerwiseTarget& target, ThreadPool& pool, Journal* journal)
       : source_(source),
         config_(source.config),
         options_(options),
         target_(target),
         pool_(pool),
+        journal_(journal),
         tokens_(static_cast<int64_t>(tokens.size())),
         slice_(std::max<int64_t>(1, kSliceTokens / length) * length),
         correct_(options.gptq && (options.alpha > 0 || options.beta > 0)),
@@ -119,27 +127,88 @@ class Layerwise {
   }
 
   std::vector<MatrixReport> run() {
-    Progress progress("rounding", static_cast<uint64_t>(config_.layers * kSteps));
-    for (int i = 0; i < static_cast<int>(config_.layers); ++i) {
-      uint64_t bytes = 0;
-      original_.weights = load_layer(source_, i, pool_, bytes);
-      transform(i);
-      progress.add(1, fmt::format("layer {}", i));
-      start_quantized(i);
-      attention_inputs(i);
-      progress.add(1);
-      attention_output(i);
-      progress.add(1);
-      ffn_inputs(i);
-      progress.add(1);
-      down(i);
-      progress.add(1);
-      finish_layer();
+    const int layers = static_cast<int>(config_.layers);
+    const bool output = target_.rounds(output_matrix(config_));
+    Progress progress("rounding", static_cast<uint64_t>((layers + (output ? 1 : 0)) * kSteps));
+    int step = 0;
+    for (; step < layers && restore(step); ++step) progress.add(kSteps, fmt::format("layer {}", step));
+    for (; step < layers; ++step) {
+      work_on_layer(step, progress);
+      finish_step(step);
+    }
+    if (output) {
+      if (!restore(step)) {
+        round_output();
+        finish_step(step);
+      }
+      progress.add(kSteps, "output");
     }
     return std::move(reports_);
   }
 
  private:
+  void work_on_layer(int layer, Progress& progress) {
+    load(layer);
+    transform(layer);
+    progress.add(1, fmt::format("layer {}", layer));
+    start_quantized(layer);
+    attention_inputs(layer);
+    progress.add(1);
+    attention_output(layer);
+    progress.add(1);
+    ffn_inputs(layer);
+    progress.add(1);
+    down(layer);
+    progress.add(1);
+    finish_layer();
+  }
+
+  void load(int layer) {
+    uint64_t bytes = 0;
+    original_.weights = load_layer(source_, layer, pool_, bytes);
+  }
+
+  /// What was done since the step before becomes durable.
+  void finish_step(int step) {
+    if (journal_ != nullptr) journal_->write(step, done_);
+    std::move(done_.reports.begin(), done_.reports.end(), std::back_inserter(reports_));
+    done_ = {};
+  }
+
+  /// Takes a step from the journal, and brings both models' hidden states to its end; false if it is not there.
+  bool restore(int step) {
+    std::optional<JournalStep> found = journal_ != nullptr ? journal_->read(step) : std::nullopt;
+    if (!found) return false;
+    std::move(found->reports.begin(), found->reports.end(), std::back_inserter(reports_));
+    if (step == static_cast<int>(config_.layers)) {
+      for (const JournalPiece& piece : found->pieces) target_.restore(piece);
+      return true;
+    }
+    load(step);
+    folding_ = {};
+    copy_vectors();
+    std::vector<Linear*> missing = quantized_matrices();
+    for (const JournalPiece& piece : found->pieces) {
+      std::vector<float> values = target_.restore(piece);
+      if (is_matrix(piece.id)) {
+        Linear& linear = quantized_matrix(piece.id);
+        std::erase(missing, &linear);
+        fill(linear, values);
+      } else {
+        vector_of(piece.id) = std::move(values);
+      }
+    }
+    for (Linear* linear : missing) fill(*linear, target_.weights(linear->id, 0, target_.rows(linear->id)));
+    for_slices(
+        [](Stream& stream, int64_t begin) {
+          stream.pass.attention_block(stream.weights, 0, false, nullptr);
+          stream.pass.ffn_block(stream.weights, nullptr);
+          stream.leave(begin);
+        },
+        [](int64_t, int64_t) {});
+    return true;
+  }
+
   /// What is folded in this layer, found on as many whole sequences as go through it together, from all of the text.
   void transform(int layer) {
     folding_ = {};
@@ -148,30 +217,56 @@ class Layerwise {
     folding_ = find_folding(options_.transform, layer, quantized_.pass, original_.weights, target_);
   }
 
-  /// The norm or bias as it will be read; empty if there is none.
-  std::vector<float> folded(const WeightId& id, std::vector<float> values) {
-    if (options_.transform.kind == Transform::None || values.empty() || !is_folded_vector(id)) return values;
-    fold(folding_, config_, id, static_cast<int64_t>(values.size()), values);
-    target_.put(id, values);
-    return values;
+  /// Norms and biases, with what is folded into them; matrices are filled in as they are rounded.
+  void start_quantized(int layer) {
+    copy_vectors();
+    if (options_.transform.kind == Transform::None) return;
+    for (const WeightId& id : {WeightId{Role::AttentionNorm, layer}, WeightId{Role::V, layer, true},
+                               WeightId{Role::FfnNorm, layer}, WeightId{Role::Up, layer, true}}) {
+      std::vector<float>& values = vector_of(id);
+      if (values.empty()) continue;
+      fold(folding_, config_, id, static_cast<int64_t>(values.size()), values);
+      done_.pieces.push_back({id, 0, target_.put(id, values)});
+    }
   }
 
-  /// Norms and biases but for what is folded into them; matrices are filled in as they are rounded.
-  void start_quantized(int layer) {
+  void copy_vectors() {
     LayerWeights& to = quantized_.weights;
     const LayerWeights& from = original_.weights;
     to = LayerWeights{};
-    to.attention_norm = folded({Role::AttentionNorm, layer}, from.attention_norm);
-    to.ffn_norm = folded({Role::FfnNorm, layer}, from.ffn_norm);
+    to.attention_norm = from.attention_norm;
+    to.ffn_norm = from.ffn_norm;
     to.q_norm = from.q_norm;
     to.k_norm = from.k_norm;
-    for (const auto part : {&LayerWeights::q, &LayerWeights::k, &LayerWeights::v, &LayerWeights::attention_output,
-                            &LayerWeights::gate, &LayerWeights::up, &LayerWeights::down}) {
+    for (const auto part : kMatrices) {
       (to.*part).id = (from.*part).id;
-      WeightId bias = (from.*part).id;
-      bias.bias = true;
-      (to.*part).bias = folded(bias, (from.*part).bias);
+      (to.*part).bias = (from.*part).bias;
     }
+  }
+
+  std::vector<Linear*> quantized_matrices() {
+    std::vector<Linear*> out;
+    for (const auto part : kMatrices) out.push_back(&(quantized_.weights.*part));
+    return out;
+  }
+  Linear& quantized_matrix(WeightId id) {
+    id.bias = false;
+    for (Linear* linear : quantized_matrices()) {
+      if (linear->id == id) return *linear;
+    }
+    fail("the journal holds {}, which is not of its layer; remove the journal", gguf_name(id));
+  }
+  /// A norm or bias of the quantized layer.
+  std::vector<float>& vector_of(const WeightId& id) {
+    if (id.role == Role::AttentionNorm) return quantized_.weights.attention_norm;
+    if (id.role == Role::FfnNorm) return quantized_.weights.ffn_norm;
+    return quantized_matrix(id).bias;
+  }
+  void fill(Linear& linear, const std::vector<float>& weights) {
+    const int64_t rows = target_.rows(linear.id), cols = static_cast<int64_t>(weights.size()) / rows;
+    const std::vector<int64_t> order = target_.hf_order(linear.id, rows);
+    linear.w = pack_matrix(encoding(EncodingId::F32), rows, cols, reinterpret_cast<const std::byte*>(weights.data()),
+                           order.empty() ? nullptr : order.data(), pool_);
   }
 
   /// Runs `body(stream)` on both models' slices, then `gather` with both.
@@ -355,46 +450,96 @@ class Layerwise {
     for (size_t i = 0; i < weights.size(); ++i) weights[i] += change[i];
   }
 
-  void round(const std::vector<WeightId>& ids, const Statistics& s, const std::vector<Linear*>& linears) {
-    const Factored f = options_.gptq ? factor(s.inputs, ids.front()) : mean_squares(s, ids.front());
-    for (size_t i = 0; i < ids.size(); ++i) round_one(ids[i], s, f, *linears[i]);
-  }
-
-  void round_one(const WeightId& id, const Statistics& s, const Factored& f, Linear& linear) {
-    const auto start = std::chrono::steady_clock::now();
-    std::vector<float> weights = target_.weights(id);
-    const int64_t rows = static_cast<int64_t>(weights.size()) / s.cols;
-    fold(folding_, config_, id, s.cols, weights);
-    if (target_.rounds(id)) {
-      const std::vector<float> before = weights;
-      const bool able = !f.u.empty();
-      if (able && correct_) correct(s, f, rows, weights);
-      const bool solved = target_.round(id, weights, rows, f.problem) && able;
-      const double error = relative_error(before, weights, rows, f);
-      const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-      reports_.push_back({target_.name(id), target_.encoding(id), error, f.damping, options_.gptq && !solved, seconds});
-    } else if (options_.transform.kind != Transform::None) {
-      target_.put(id, weights);
+  /// The output matrix, from the final hidden states.
+  void round_output() {
+    const std::vector<float> norm = output_norm();
+    Statistics s(options_, Role::Output, config_.hidden, 0);
+    for_slices(
+        [&](Stream& stream, int64_t) { stream.pass.normalize(norm); },
+        [&](int64_t begin, int64_t count) { add(s, quantized_.pass.normed, original_.pass.normed, begin, count); });
+    const WeightId id = output_matrix(config_);
+    const Factored f = factored(s, id);
+    MatrixReport report = new_report(id, f);
+    Energy energy;
+    const int64_t rows = target_.rows(id);
+    for (int64_t first = 0; first < rows; first += kOutputRows) {
+      round_rows(id, first, std::min(kOutputRows, rows - first), s, f, energy, report);
     }
-    const std::vector<int64_t> order = target_.hf_order(id, rows);
-    linear.w = pack_matrix(encoding(EncodingId::F32), rows, s.cols, reinterpret_cast<const std::byte*>(weights.data()),
-                           order.empty() ? nullptr : order.data(), pool_);
+    finish_report(report, energy);
   }
 
-  double relative_error(const std::vector<float>& before, const std::vector<float>& after, int64_t rows,
-                        const Factored& f) const {
+  std::vector<float> output_norm() const {
+    const TensorInfo& info = source_.store->at(source_.name({Role::OutputNorm}));
+    std::vector<float> out(static_cast<size_t>(info.elements()));
+    read_rows(*source_.store, info, 0, info.rows(), out.data());
+    return out;
+  }
+
+  Factored factored(const Statistics& s, const WeightId& id) const {
+    return options_.gptq ? factor(s.inputs, id) : mean_squares(s, id);
+  }
+
+  void round(const std::vector<WeightId>& ids, const Statistics& s, const std::vector<Linear*>& linears) {
+    const Factored f = factored(s, ids.front());
+    for (size_t i = 0; i < ids.size(); ++i) round_matrix(ids[i], s, f, *linears[i]);
+  }
+
+  void round_matrix(const WeightId& id, const Statistics& s, const Factored& f, Linear& linear) {
+    const int64_t rows = target_.rows(id);
+    if (target_.rounds(id)) {
+      MatrixReport report = new_report(id, f);
+      Energy energy;
+      fill(linear, round_rows(id, 0, rows, s, f, energy, report));
+      finish_report(report, energy);
+      return;
+    }
+    std::vector<float> weights = target_.weights(id, 0, rows);
+    if (options_.transform.kind != Transform::None) {
+      fold(folding_, config_, id, s.cols, weights);
+      done_.pieces.push_back({id, 0, target_.put(id, weights)});
+    }
+    fill(linear, weights);
+  }
+
+  /// e H e^T summed over rows e of what was lost, and of the weights.
+  struct Energy {
+    double lost = 0, whole = 0;
+  };
+
+  MatrixReport new_report(const WeightId& id, const Factored& f) const {
+    return {target_.name(id), target_.encoding(id), 0, f.damping, options_.gptq && f.u.empty(), 0};
+  }
+  void finish_report(MatrixReport& report, const Energy& energy) {
+    report.error = energy.whole > 0 ? energy.lost / energy.whole : 0;
+    done_.reports.push_back(report);
+  }
+
+  /// Returns what a reader will decode.
+  std::vector<float> round_rows(const WeightId& id, int64_t first, int64_t rows, const Statistics& s, const Factored& f,
+                                Energy& energy, MatrixReport& report) {
+    const auto start = std::chrono::steady_clock::now();
+    std::vector<float> weights = target_.weights(id, first, rows);
+    fold(folding_, config_, id, s.cols, weights);
+    const std::vector<float> before = weights;
+    if (!f.u.empty() && correct_) correct(s, f, rows, weights);
+    Rounded rounded = target_.round(id, first, weights, rows, f.problem);
+    if (options_.gptq && !rounded.solved) report.fell_back = true;
+    if (journal_ != nullptr) done_.pieces.push_back({id, first, std::move(rounded.journal)});
+    energy.whole += energy_of(before, rows, f);
     std::vector<float> difference(before.size());
-    for (size_t i = 0; i < before.size(); ++i) difference[i] = before[i] - after[i];
+    for (size_t i = 0; i < before.size(); ++i) difference[i] = before[i] - weights[i];
+    energy.lost += energy_of(difference, rows, f);
+    report.seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    return weights;
+  }
+
+  double energy_of(const std::vector<float>& x, int64_t rows, const Factored& f) const {
+    if (f.hessian.empty()) return weighted_squares(x, f.problem.importance);
     const auto n = static_cast<int64_t>(f.problem.importance.size());
-    const auto energy = [&](const std::vector<float>& x) {
-      if (f.hessian.empty()) return weighted_squares(x, f.problem.importance);
-      const std::vector<float> y = product(x, rows, f.hessian, n, n, pool_);
-      double sum = 0;
-      for (size_t i = 0; i < x.size(); ++i) sum += static_cast<double>(x[i]) * static_cast<double>(y[i]);
-      return sum;
-    };
-    const double whole = energy(before);
-    return whole > 0 ? energy(difference) / whole : 0;
+    const std::vector<float> y = product(x, rows, f.hessian, n, n, pool_);
+    double sum = 0;
+    for (size_t i = 0; i < x.size(); ++i) sum += static_cast<double>(x[i]) * static_cast<double>(y[i]);
+    return sum;
   }
 
   static double weighted_squares(const std::vector<float>& x, const std::vector<float>& weights) {
@@ -410,11 +555,13 @@ class Layerwise {
   const LayerwiseOptions options_;
   LayerwiseTarget& target_;
   ThreadPool& pool_;
+  Journal* const journal_;
   const int64_t tokens_, slice_;
   const bool correct_;
   Stream original_, quantized_;
   Folding folding_;
   std::vector<float> lacking_, folded_;
+  JournalStep done_;  // since the last finished step
   std::vector<MatrixReport> reports_;
 };
 
@@ -430,8 +577,9 @@ uint64_t layerwise_memory(const ModelConfig& c, int64_t tokens) {
 }
 
 std::vector<MatrixReport> round_layerwise(const ModelSource& source, std::span<const int32_t> tokens, int64_t length,
-                                          const LayerwiseOptions& options, LayerwiseTarget& target, ThreadPool& pool) {
-  return Layerwise(source, tokens, length, options, target, pool).run();
+                                          const LayerwiseOptions& options, LayerwiseTarget& target, ThreadPool& pool,
+                                          Journal* journal) {
+  return Layerwise(source, tokens, length, options, target, pool, journal).run();
 }
 
 }  // namespace lowbit

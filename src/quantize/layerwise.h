@@ -13,6 +13,7 @@
 #include "container/gguf.h"
 #include "quantize/assign/gptq.h"
 #include "quantize/directory.h"
+#include "quantize/journal.h"
 #include "quantize/plan.h"
 #include "quantize/transform/search.h"
 
@@ -29,16 +30,10 @@ struct LayerwiseOptions {
   int sweeps = 2;  ///< of coordinate descent after GPTQ
 };
 
-/// What became of one matrix.
-struct MatrixReport {
-  std::string tensor, encoding;
-  /// ||(W - Q) X||^2 / ||W X||^2 over the calibration inputs X of the quantized model; of the nearest codes, with the
-  /// channels of X taken as uncorrelated.
-  double error;
-  double damping;  ///< that was needed
-  bool fell_back;  ///< GPTQ was asked for, but H could not be factored, or the format has no grid for GPTQ: the nearest
-                   ///< codes were taken
-  double seconds;
+/// What round() of a LayerwiseTarget has done.
+struct Rounded {
+  std::vector<std::byte> journal;  ///< what restore() takes
+  bool solved;                     ///< false if GPTQ was asked for but the format has no grid for it
 };
 
 /// Where rounded matrices go: what a container and its encodings make of the common work.
@@ -46,11 +41,16 @@ class LayerwiseTarget : public RoundingPreview {
  public:
   virtual std::string name(const WeightId& id) const = 0;
   virtual std::string encoding(const WeightId& id) const = 0;
-  /// Rounds and stores `weights` and replaces them by what a reader will decode. Without problem.spread, to the nearest
-  /// codes. False if GPTQ was asked for but the format has no grid for it.
-  virtual bool round(const WeightId& id, std::vector<float>& weights, int64_t rows, const GptqProblem& problem) = 0;
-  /// Stores a weight that is not rounded, and replaces `values` by what a reader will decode.
-  virtual void put(const WeightId& id, std::vector<float>& values) = 0;
+  /// Rounds and stores rows [first, first + rows) and replaces `weights` by what a reader will decode. Without
+  /// problem.spread, to the nearest codes.
+  virtual Rounded round(const WeightId& id, int64_t first, std::vector<float>& weights, int64_t rows,
+                        const GptqProblem& problem) = 0;
+  /// Stores a weight that is not rounded, and replaces `values` by what a reader will decode. Returns what restore()
+  /// takes.
+  virtual std::vector<std::byte> put(const WeightId& id, std::vector<float>& values) = 0;
+  /// Stores again what round() or put() stored, and returns what a reader will decode. Throws Error if it is not what
+  /// they returned.
+  virtual std::vector<float> restore(const JournalPiece& piece) = 0;
 };
 
 /// For a GGUF file: the plan's `layerwise` tensors, into the plan's writer.
@@ -65,8 +65,10 @@ std::unique_ptr<LayerwiseTarget> directory_target(const DirectoryPlan& plan, con
 uint64_t layerwise_memory(const ModelConfig& config, int64_t tokens);
 
 /// Rounds a model. `tokens` are calibration sequences of `length` tokens each, one after another. What is stored does
-/// not depend on the number of threads. Throws Error for inputs that are not finite.
+/// not depend on the number of threads, nor on what of it comes from `journal` (or nullptr). Throws Error for inputs
+/// that are not finite.
 std::vector<MatrixReport> round_layerwise(const ModelSource& source, std::span<const int32_t> tokens, int64_t length,
-                                          const LayerwiseOptions& options, LayerwiseTarget& target, ThreadPool& pool);
+                                          const LayerwiseOptions& options, LayerwiseTarget& target, ThreadPool& pool,
+                                          Journal* journal = nullptr);
 
 }  // namespace lowbit

@@ -1,7 +1,9 @@
 // What GGUF files and Hugging Face directories make of layer-by-layer rounding.
 #include <algorithm>
 #include <map>
+#include <optional>
 
+#include "base/error.h"
 #include "quantize/assign/gptq_groups.h"
 #include "quantize/encode.h"
 #include "quantize/layerwise.h"
@@ -12,6 +14,19 @@ namespace {
 
 constexpr int64_t kRowsPerTask = 16;  // the lanes of encode_rows_gptq
 
+/// Bytes of `values` as a float type, and in their place what those decode to.
+std::vector<std::byte> encode_dense(const Encoding& type, std::vector<float>& values) {
+  const auto count = static_cast<int64_t>(values.size());
+  std::vector<std::byte> bytes(type.bytes(values.size()));
+  encode_float(type, values.data(), count, bytes.data());
+  decode(type, bytes.data(), count, values.data());
+  return bytes;
+}
+
+[[noreturn]] void damaged_piece(const JournalPiece& piece) {
+  fail("the journal's {} is not what this job would store; remove the journal", gguf_name(piece.id));
+}
+
 /// Weights by name, and the rows of a matrix read in parallel: what both have in common.
 template <typename PlannedTensorType>
 class Target : public LayerwiseTarget {
@@ -21,7 +36,10 @@ class Target : public LayerwiseTarget {
     for (size_t i = 0; i < tensors.size(); ++i) index_[gguf_name(tensors[i].tensor.id)] = i;
   }
   std::string name(const WeightId& id) const override { return planned(id).tensor.name; }
-  std::vector<float> weights(const WeightId& id) override { return read_weights(source_, planned(id).tensor, pool_); }
+  int64_t rows(const WeightId& id) const override { return planned(id).tensor.rows(); }
+  std::vector<float> weights(const WeightId& id, int64_t first, int64_t count) override {
+    return read_weights(source_, planned(id).tensor, first, count, pool_);
+  }
 
  protected:
   size_t index(const WeightId& id) const { return index_.at(gguf_name(id)); }
@@ -54,9 +72,11 @@ class GgufTarget : public Target<PlannedTensor> {
     return {};
   }
 
-  bool round(const WeightId& id, std::vector<float>& weights, int64_t rows, const GptqProblem& problem) override {
-    writer_.write(index(id), 0, encode(id, weights, rows, problem));
-    return true;
+  Rounded round(const WeightId& id, int64_t first, std::vector<float>& weights, int64_t rows,
+                const GptqProblem& problem) override {
+    std::vector<std::byte> bytes = encode(id, weights, rows, problem);
+    writer_.write(index(id), offset(id, first), bytes);
+    return {std::move(bytes), true};
   }
   void preview(const WeightId& id, std::vector<float>& weights, int64_t rows,
                const std::vector<float>& importance) const override {
@@ -64,15 +84,27 @@ class GgufTarget : public Target<PlannedTensor> {
     nearest.importance = importance;
     encode(id, weights, rows, nearest);
   }
-  void put(const WeightId& id, std::vector<float>& values) override {
-    const auto count = static_cast<int64_t>(values.size());
-    std::vector<std::byte> bytes(dense(id).bytes(values.size()));
-    encode_float(dense(id), values.data(), count, bytes.data());
-    decode(dense(id), bytes.data(), count, values.data());
+  std::vector<std::byte> put(const WeightId& id, std::vector<float>& values) override {
+    std::vector<std::byte> bytes = encode_dense(dense(id), values);
     writer_.write(index(id), 0, bytes);
+    return bytes;
+  }
+  std::vector<float> restore(const JournalPiece& piece) override {
+    const PlannedTensor& t = planned(piece.id);
+    const uint64_t row_bytes = offset(piece.id, 1), at = offset(piece.id, piece.first_row);
+    if (piece.bytes.size() % row_bytes != 0 || at + piece.bytes.size() > t.bytes) damaged_piece(piece);
+    std::vector<float> out(piece.bytes.size() / row_bytes * static_cast<uint64_t>(t.tensor.cols()));
+    decode(*t.encoding, piece.bytes.data(), static_cast<int64_t>(out.size()), out.data());
+    writer_.write(index(piece.id), at, piece.bytes);
+    return out;
   }
 
  private:
+  uint64_t offset(const WeightId& id, int64_t row) const {
+    const PlannedTensor& t = planned(id);
+    return static_cast<uint64_t>(row) * t.encoding->bytes(static_cast<uint64_t>(t.tensor.cols()));
+  }
+
   /// The bytes of the rounded weights, which are replaced by what they decode to.
   std::vector<std::byte> encode(const WeightId& id, std::vector<float>& weights, int64_t rows,
                                 const GptqProblem& problem) const {
@@ -98,6 +130,48 @@ class GgufTarget : public Target<PlannedTensor> {
   TensorWriter& writer_;
 };
 
+/// A group matrix as bytes, and back: codes, scales, zeros, and what doubly quantized scales were computed from.
+std::vector<std::byte> group_bytes(const GroupMatrix& m) {
+  std::vector<std::byte> out;
+  const auto add = [&](const auto& values) {
+    const auto bytes = std::as_bytes(std::span(values));
+    out.insert(out.end(), bytes.begin(), bytes.end());
+  };
+  add(m.codes);
+  add(m.scales);
+  add(m.zeros);
+  add(m.quantized_scales.codes);
+  add(m.quantized_scales.block_scale);
+  add(std::vector<float>{m.quantized_scales.offset});
+  return out;
+}
+
+/// Nothing if the bytes are of another size.
+std::optional<GroupMatrix> group_matrix(std::span<const std::byte> bytes, const GroupFormat& format, int64_t rows,
+                                        int64_t cols) {
+  GroupMatrix m;
+  m.format = format;
+  m.rows = rows;
+  m.cols = cols;
+  m.resize();
+  if (format.doubly_quantized) {
+    m.quantized_scales.codes.resize(m.scales.size());
+    m.quantized_scales.block_scale.resize((m.scales.size() + kScaleBlock - 1) / kScaleBlock);
+  }
+  std::vector<float> offset(1);
+  const auto take = [&](auto& values) {
+    const auto to = std::as_writable_bytes(std::span(values));
+    if (to.size() > bytes.size()) return false;
+    std::copy_n(bytes.begin(), to.size(), to.begin());
+    bytes = bytes.subspan(to.size());
+    return true;
+  };
+  const bool whole = take(m.codes) && take(m.scales) && take(m.zeros) && take(m.quantized_scales.codes) &&
+                     take(m.quantized_scales.block_scale) && take(offset) && bytes.empty();
+  m.quantized_scales.offset = offset.front();
+  return whole ? std::optional(std::move(m)) : std::nullopt;
+}
+
 class DirectoryTarget : public Target<DirectoryTensor> {
  public:
   DirectoryTarget(const DirectoryPlan& plan, const GroupScheme& scheme, const ModelSource& source,
@@ -109,7 +183,8 @@ class DirectoryTarget : public Target<DirectoryTensor> {
   std::string encoding(const WeightId&) const override { return scheme_.name; }
   std::vector<int64_t> hf_order(const WeightId&, int64_t) const override { return {}; }
 
-  bool round(const WeightId& id, std::vector<float>& weights, int64_t rows, const GptqProblem& problem) override {
+  Rounded round(const WeightId& id, int64_t, std::vector<float>& weights, int64_t rows,
+                const GptqProblem& problem) override {
     const int64_t cols = planned(id).cols();
     const bool solved = problem.spread.cols > 0 && has_gptq_grid(scheme_.format, cols);
     const GroupMatrix matrix =
@@ -118,7 +193,7 @@ class DirectoryTarget : public Target<DirectoryTensor> {
                                  pool_);
     decode(matrix, weights.data());
     writer_.put(index(id), matrix);
-    return solved;
+    return {group_bytes(matrix), solved};
   }
   void preview(const WeightId& id, std::vector<float>& weights, int64_t rows,
                const std::vector<float>& importance) const override {
@@ -126,12 +201,25 @@ class DirectoryTarget : public Target<DirectoryTensor> {
                            pool_),
            weights.data());
   }
-  void put(const WeightId& id, std::vector<float>& values) override {
+  std::vector<std::byte> put(const WeightId& id, std::vector<float>& values) override {
+    std::vector<std::byte> bytes = encode_dense(dense(id), values);
     writer_.put_dense(index(id), values);
-    const auto count = static_cast<int64_t>(values.size());
-    std::vector<std::byte> bytes(dense(id).bytes(values.size()));
-    encode_float(dense(id), values.data(), count, bytes.data());
-    decode(dense(id), bytes.data(), count, values.data());
+    return bytes;
+  }
+  std::vector<float> restore(const JournalPiece& piece) override {
+    const DirectoryTensor& t = planned(piece.id);
+    std::vector<float> out(static_cast<size_t>(t.tensor.elements()));
+    if (t.quantized) {
+      const auto matrix = group_matrix(piece.bytes, scheme_.format, t.rows(), t.cols());
+      if (!matrix) damaged_piece(piece);
+      decode(*matrix, out.data());
+      writer_.put(index(piece.id), *matrix);
+    } else {
+      if (piece.bytes.size() != t.bytes) damaged_piece(piece);
+      decode(*t.dense, piece.bytes.data(), t.tensor.elements(), out.data());
+      writer_.put_dense(index(piece.id), out);
+    }
+    return out;
   }
 
  private:

@@ -4,6 +4,8 @@
 
 #include <string>
 
+#include "model/layout.h"
+
 namespace lowbit {
 namespace {
 
@@ -109,8 +111,7 @@ const Mixture* find_mixture(std::string_view name) {
 
 EncodingId wanted_encoding(const Mixture& mixture, const ModelConfig& config, bool importance, const WeightId& id,
                            int64_t cols) {
-  const bool output = id.role == Role::Output || (id.role == Role::TokenEmbedding && config.tied_embeddings);
-  if (output) {
+  if (id == output_matrix(config)) {
     const bool whole = encoding(mixture.base).kind == EncodingKind::Float || cols % encoding(mixture.base).block == 0;
     return whole ? mixture.output : Q8_0;
   }

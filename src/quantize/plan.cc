@@ -50,9 +50,7 @@ const Encoding* wanted_by(const ModelSource& source, const PlanOptions& options,
                           Overrides& overrides) {
   if (!is_matrix(tensor.id)) return nullptr;
   if (const Encoding* chosen = overrides.find(tensor.name)) return chosen;
-  const bool output =
-      tensor.id.role == Role::Output || (tensor.id.role == Role::TokenEmbedding && source.config.tied_embeddings);
-  if (output && options.output != nullptr) return options.output;
+  if (tensor.id == output_matrix(source.config) && options.output != nullptr) return options.output;
   if (tensor.id.role == Role::TokenEmbedding && options.embedding != nullptr) return options.embedding;
   if (options.pure) return &encoding(options.mixture->base);
   return &encoding(wanted_encoding(*options.mixture, source.config, options.importance != nullptr || options.layerwise,
@@ -72,10 +70,10 @@ void check_source(const ModelSource& source, const PlanOptions& options, const P
       source_tensor.stored ? std::string_view(source_tensor.stored->format) : from->name);
 }
 
-bool is_layerwise(const PlanOptions& options, const PlannedTensor& planned) {
+bool is_layerwise(const PlanOptions& options, const PlannedTensor& planned, const WeightId& output) {
   const WeightId& id = planned.tensor.id;
-  if (!options.layerwise || id.layer < 0) return false;
-  if (options.transformed) return is_matrix(id) || is_folded_vector(id);
+  if (!options.layerwise || (id.layer < 0 && id != output)) return false;
+  if (options.transformed && id.layer >= 0) return is_matrix(id) || is_folded_vector(id);
   return is_matrix(id) && planned.encoding->kind == EncodingKind::Block;
 }
 
@@ -112,7 +110,7 @@ Plan make_plan(const ModelSource& source, const PlanOptions& options) {
     }
     planned.tensor = std::move(tensor);
     check_source(source, options, planned);
-    planned.layerwise = is_layerwise(options, planned);
+    planned.layerwise = is_layerwise(options, planned, output_matrix(source.config));
     planned.importance = importance_of(options, planned, plan);
     const auto elements = static_cast<uint64_t>(planned.tensor.elements());
     planned.bytes = planned.encoding->bytes(elements);

@@ -222,6 +222,53 @@ def killed_while_replacing(folder):
     assert out.read_bytes() == before
 
 
+def killed_behind_a_step(job, journal, step):
+    """Starts the job and kills it as soon as its journal has the step."""
+    started = subprocess.Popen([LOWBIT, *map(str, job)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while started.poll() is None and not (journal / f"step-{step:04}").exists():
+        time.sleep(0.0005)
+    started.send_signal(signal.SIGKILL)
+    return started.wait(60) == -signal.SIGKILL
+
+
+def bytes_of(out):
+    return {f.name: f.read_bytes() for f in sorted(out.iterdir())} if out.is_dir() else out.read_bytes()
+
+
+def goes_on_from_the_journal(folder):
+    """Killed behind any layer, the same command ends with the same bytes as an undisturbed run."""
+    model = make_model(folder / "layers", layers=4, ffn=256)
+    few = ["--samples", 16, "--length", 64]
+    for scheme, options in [("Q4_K_M", ["--rounding", "gptq", "--transform", "awq"]), ("nf4-dq", ["--rounding", "gptq"]),
+                            ("awq-4bit-128g", []), ("IQ4_NL", ["--transform", "smoothquant"])]:
+        place = folder / f"journal-{scheme}"
+        place.mkdir()
+        suffix = ".gguf" if scheme[0] in "QI" else ""
+        clean, out = place / ("clean" + suffix), place / ("out" + suffix)
+        lowbit("quantize", model, clean, scheme, *options, *few)
+        job, journal = ["quantize", model, out, scheme, *options, *few], place / (out.name + ".lowbit-journal")
+        in_time = 0
+        for step in (0, 2):
+            if not killed_behind_a_step(job, journal, step):
+                continue  # it was done before the signal came
+            in_time += 1
+            assert journal.is_dir() and not out.is_file()
+            if step == 2:  # what a failing disk does
+                damaged = journal / "step-0001"
+                content = bytearray(damaged.read_bytes())
+                content[len(content) // 2] ^= 1
+                damaged.write_bytes(content)
+            assert "going on after layer" in lowbit(*job)[1], scheme
+            assert bytes_of(out) == bytes_of(clean), (scheme, step)
+            assert sorted(f.name for f in place.iterdir()) == [clean.name, out.name]
+            shutil.rmtree(out) if out.is_dir() else out.unlink()
+        assert in_time > 0, "the process was always done before it could be killed"
+        if killed_behind_a_step(job, journal, 1):
+            err = lowbit("quantize", model, out, scheme, *options, "--samples", 17, "--length", 64)[1]
+            assert "another job" in err and "going on" not in err, err
+            assert not journal.exists()
+
+
 def unwritable(model, folder):
     refused("quantize", model, folder / "no" / "such" / "x.gguf", "Q4_K_M", says="No such file")
     refused("quantize", model, folder, "Q4_K_M", says="folder")
@@ -243,6 +290,7 @@ def main():
         full_disk(model, folder)
         killed(folder)
         killed_while_replacing(folder)
+        goes_on_from_the_journal(folder)
         unwritable(model, folder)
 
 

@@ -97,7 +97,7 @@ class FoldingSearch {
     std::vector<std::vector<float>> weights;
     bool any = false;
     for (const Linear* linear : readers.linears) {
-      weights.push_back(rounding_.weights(linear->id));
+      weights.push_back(rounding_.weights(linear->id, 0, rounding_.rows(linear->id)));
       any |= rounding_.rounds(linear->id);
     }
     if (!any) return {};

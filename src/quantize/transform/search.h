@@ -27,8 +27,10 @@ class RoundingPreview {
   virtual ~RoundingPreview() = default;
   /// Whether the matrix is to be rounded; otherwise it stays as it is.
   virtual bool rounds(const WeightId& id) const = 0;
-  /// The original weights, in the output's order of rows: [rows * cols].
-  virtual std::vector<float> weights(const WeightId& id) = 0;
+  /// Rows of the matrix in the output.
+  virtual int64_t rows(const WeightId& id) const = 0;
+  /// The original weights of `count` rows, in the output's order of rows: [count * cols].
+  virtual std::vector<float> weights(const WeightId& id, int64_t first, int64_t count) = 0;
   /// For each row in Hugging Face's order, its row in the output; empty: the same.
   virtual std::vector<int64_t> hf_order(const WeightId& id, int64_t rows) const = 0;
   /// Replaces weights by what a reader would decode if they were rounded to the nearest codes. importance[cols].
