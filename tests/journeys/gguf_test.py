@@ -64,7 +64,7 @@ def calibrated_rounding(model, folder, plain_divergence):
     assert files[0].read_bytes() == files[1].read_bytes()
     assert files[0].stat().st_size - (folder / "Q3_K_S.gguf").stat().st_size < 4096  # metadata
     told = json.loads(report.read_text())
-    assert len(told["matrices"]) == 3 * 7 and not any(m["fell_back"] for m in told["matrices"]), told
+    assert len(told["matrices"]) == 3 * 7 + 1 and not any(m["fell_back"] for m in told["matrices"]), told
     result = lowbit_json("eval", files[0], "--text", TEXT, "--reference", model, "--chunks", 2, "-c", 128)
     assert result["mean_kld"] < 0.7 * plain_divergence["Q3_K_S"], (result, plain_divergence["Q3_K_S"])
     metadata = lowbit_json("inspect", files[0])["metadata"]

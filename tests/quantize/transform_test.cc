@@ -182,7 +182,7 @@ TEST(Transform, StoresEveryFoldedWeightTheSameForAnyThreads) {
   for (const Transform kind : {Transform::Awq, Transform::SmoothQuant}) {
     const LayerwiseOptions options{.transform = {kind}, .gptq = false};
     const Tensors one = quantize_tiny(*model, options, 1), three = quantize_tiny(*model, options, 3);
-    EXPECT_EQ(one.size(), 2u * (7 + 2));  // matrices and norms of two layers
+    EXPECT_EQ(one.size(), 2u * (7 + 2) + 1);  // matrices and norms of two layers, and the output
     EXPECT_EQ(one, three);
   }
 }
