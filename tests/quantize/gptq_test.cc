@@ -229,6 +229,22 @@ TEST_P(GptqGroups, LosesLessThanNearest) {
   EXPECT_EQ(solved.scales, again.scales);
 }
 
+TEST_P(GptqGroups, DescentLosesLessStill) {
+  const GroupFormat& format = GetParam().format;
+  const int64_t rows = 35, cols = 320;
+  const SquareMatrix h = hessian(cols);
+  const std::vector<float> x = gaussian(rows * cols, 4, 0.05F);
+  ThreadPool pool(2);
+  const auto lost = [&](int sweeps) {
+    std::vector<float> y(x.size());
+    decode(quantize_groups_gptq(format, GroupSearch::Squares, x.data(), rows, problem(h, sweeps), pool), y.data());
+    return loss(h, x, y);
+  };
+  const double without = lost(0), once = lost(1), thrice = lost(3);
+  EXPECT_LT(once, 0.98 * without);
+  EXPECT_LE(thrice, once * (1 + 1e-5));
+}
+
 TEST(GptqGroups, FormatsWithoutAGridAreTold) {
   EXPECT_FALSE(has_gptq_grid({.levels = GroupLevels::FP4, .span = GroupSpan::Flat, .group = 64}, 128));
   EXPECT_FALSE(has_gptq_grid({.levels = GroupLevels::NF4, .span = GroupSpan::Flat, .group = 64}, 96));

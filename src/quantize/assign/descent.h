@@ -4,17 +4,14 @@
 
 #include <vector>
 
+#include "quantize/assign/descent_window.h"
 #include "quantize/search/batch.h"
 
 namespace lowbit {
 
-/// Sixteen rows (lanes) of a matrix being rounded.
-struct QuantizedStrip {
+/// Sixteen rows (lanes) of a matrix being rounded in blocks.
+struct QuantizedStrip : RoundedStrip {
   const Encoding* encoding;
-  const LevelSet* levels;
-  std::vector<LaneFloats> target;                        ///< [cols]: what the rows should be
-  std::vector<LaneFloats> error;                         ///< [cols]: target - decoded value
-  std::vector<LaneBytes> codes;                          ///< [cols]: levels, or codes where they come from a table
   std::vector<std::array<BlockHeader, kLanes>> headers;  ///< [cols / block]
 };
 

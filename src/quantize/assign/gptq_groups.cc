@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "kernel/search.h"
+#include "quantize/assign/descent_window.h"
 
 namespace lowbit {
 namespace {
@@ -24,8 +25,11 @@ class Strip {
         size_(group_size(out.format, out.cols)),
         shift_(out.format.bits == 8 ? 128 : 0),
         errors_(static_cast<size_t>(out.cols)),
-        x_(static_cast<size_t>(size_)),
-        codes_(x_.size()) {
+        x_(static_cast<size_t>(size_)) {
+    strip_.levels = &levels_;
+    strip_.target.resize(errors_.size());
+    strip_.error.resize(errors_.size());
+    strip_.codes.resize(errors_.size());
     const bool table = out.format.levels != GroupLevels::Integer;
     levels_ = {static_cast<float>(-shift_), static_cast<float>(out.format.codes() - 1 - shift_),
                table ? group_levels(out.format).data() : nullptr};
@@ -33,39 +37,97 @@ class Strip {
 
   void run(const float* weights, int64_t first, int count) {
     const int64_t cols = out_.cols;
-    std::vector<float> row(x_.size());
+    for (int64_t c = 0; c < cols; ++c) {
+      LaneFloats& x = strip_.target[static_cast<size_t>(c)];
+      for (int l = 0; l < kLanes; ++l) x.lane[l] = l < count ? weights[l * cols + c] : 0;
+    }
     for (int64_t begin = 0; begin < cols; begin += size_) {
-      const int width = static_cast<int>(std::min(size_, cols - begin));
-      for (int j = 0; j < width; ++j) {
-        for (int l = 0; l < kLanes; ++l)
-          x_[static_cast<size_t>(j)].lane[l] = l < count ? weights[l * cols + begin + j] : 0;
-      }
-      const ColumnRun columns{x_.data(), errors_.data(), problem_.spread.lower.data() + begin * cols,
-                              cols,      begin,          width};
-      search_kernels().take_up(columns);
-      LaneGrid grid{};
-      for (int l = 0; l < count; ++l) {
-        const auto group = static_cast<size_t>(out_.group_index(first + l, begin));
-        if (!needs_parameters_first(out_.format)) {
-          for (int j = 0; j < width; ++j) row[static_cast<size_t>(j)] = x_[static_cast<size_t>(j)].lane[l];
-          const GroupParameters p =
-              search_group(out_.format, search_, row.data(), problem_.importance.data() + begin, width);
-          out_.scales[group] = p.scale;
-          if (!out_.zeros.empty()) out_.zeros[group] = p.zero;
-        }
-        grid.scale.lane[l] = out_.scales[group];
-        grid.min.lane[l] =
-            out_.scales[group] * (out_.zero_at(static_cast<int64_t>(group)) - static_cast<float>(shift_));
-      }
-      search_kernels().round_columns(columns, levels_, &grid, width, codes_.data());
-      for (int l = 0; l < count; ++l) {
-        uint8_t* to = out_.codes.data() + (first + l) * cols + begin;
-        for (int j = 0; j < width; ++j) to[j] = static_cast<uint8_t>(codes_[static_cast<size_t>(j)].lane[l] + shift_);
+      round_group(begin, static_cast<int>(std::min(size_, cols - begin)), first, count);
+    }
+    if (problem_.sweeps > 0) descend(first, count);
+    for (int l = 0; l < count; ++l) {
+      uint8_t* to = out_.codes.data() + (first + l) * cols;
+      for (int64_t c = 0; c < cols; ++c) {
+        to[c] = static_cast<uint8_t>(strip_.codes[static_cast<size_t>(c)].lane[l] + shift_);
       }
     }
   }
 
  private:
+  void round_group(int64_t begin, int width, int64_t first, int count) {
+    std::copy_n(strip_.target.begin() + begin, width, x_.begin());
+    const int64_t cols = out_.cols;
+    const ColumnRun columns{x_.data(), errors_.data(), problem_.spread.lower.data() + begin * cols, cols, begin, width};
+    search_kernels().take_up(columns);
+    if (!needs_parameters_first(out_.format)) search_parameters(begin, width, first, count);
+    LaneGrid grid = grid_of(begin, first, count);
+    search_kernels().round_columns(columns, levels_, &grid, width, strip_.codes.data() + begin);
+    // GPTQ's errors are of what each column had become; these are of what it should be.
+    for (int j = 0; j < width; ++j) {
+      const auto c = static_cast<size_t>(begin + j);
+      for (int l = 0; l < kLanes; ++l) {
+        const float value = x_[static_cast<size_t>(j)].lane[l] - errors_[c].lane[l];
+        strip_.error[c].lane[l] = strip_.target[c].lane[l] - value;
+      }
+    }
+  }
+
+  void search_parameters(int64_t begin, int width, int64_t first, int count) {
+    std::vector<float> row(static_cast<size_t>(width));
+    for (int l = 0; l < count; ++l) {
+      for (int j = 0; j < width; ++j) row[static_cast<size_t>(j)] = x_[static_cast<size_t>(j)].lane[l];
+      const GroupParameters p =
+          search_group(out_.format, search_, row.data(), problem_.importance.data() + begin, width);
+      const auto group = static_cast<size_t>(out_.group_index(first + l, begin));
+      out_.scales[group] = p.scale;
+      if (!out_.zeros.empty()) out_.zeros[group] = p.zero;
+    }
+  }
+
+  LaneGrid grid_of(int64_t begin, int64_t first, int count) const {
+    LaneGrid grid{};
+    for (int l = 0; l < count; ++l) {
+      const int64_t group = out_.group_index(first + l, begin);
+      grid.scale.lane[l] = out_.scales[static_cast<size_t>(group)];
+      grid.min.lane[l] = grid.scale.lane[l] * (out_.zero_at(group) - static_cast<float>(shift_));
+    }
+    return grid;
+  }
+
+  /// Scales that a group has for itself, then codes, take the values that cost least; zeros stay.
+  void descend(int64_t first, int count) {
+    DescentWindow window(strip_, problem_.hessian, size_);
+    for (int sweep = 0; sweep < problem_.sweeps; ++sweep) {
+      for (int64_t begin = 0; begin < out_.cols; begin += size_) {
+        LaneGrid grid = grid_of(begin, first, count);
+        window.load(begin, std::min(size_, out_.cols - begin), grid.scale, grid.min);
+        if (!needs_parameters_first(out_.format)) {
+          improve_scales(window, grid, begin, first, count);
+          window.move_grid(grid.scale, grid.min);
+        }
+        window.improve_codes();
+      }
+    }
+  }
+
+  void improve_scales(const DescentWindow& window, LaneGrid& grid, int64_t begin, int64_t first, int count) {
+    WindowCost costs[kLanes];
+    window.costs(costs);
+    for (int l = 0; l < count; ++l) {
+      const WindowCost& q = costs[l];
+      const int64_t group = out_.group_index(first + l, begin);
+      // With the zero z as it is, values are s (level - z): a change of s by d gains 2 d a - d^2 b.
+      const float z = out_.zero_at(group) - static_cast<float>(shift_);
+      const float a = q.lp - z * q.p1, b = q.ll - 2 * z * q.l1 + z * z * q.ones;
+      float& scale = grid.scale.lane[l];
+      if (!(b > 0)) continue;
+      const float wanted = snap_number(out_.format, scale + a / b), change = wanted - scale;
+      if (!(wanted > 0) || !(2 * change * a - change * change * b > 0)) continue;
+      out_.scales[static_cast<size_t>(group)] = scale = wanted;
+      grid.min.lane[l] = wanted * z;
+    }
+  }
+
   GroupMatrix& out_;
   const GroupSearch search_;
   const GptqProblem& problem_;
@@ -73,7 +135,7 @@ class Strip {
   const int shift_;  // codes of 8 bits are handled as signed bytes
   LevelSet levels_;
   std::vector<LaneFloats> errors_, x_;
-  std::vector<LaneBytes> codes_;
+  RoundedStrip strip_;
 };
 
 }  // namespace
