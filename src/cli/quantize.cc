@@ -14,6 +14,7 @@
 #include "model/metadata.h"
 #include "quantize/pipeline.h"
 #include "quantize/prior.h"
+#include "quantize/rehearsal.h"
 
 namespace lowbit {
 namespace {
@@ -22,7 +23,7 @@ struct Options {
   std::string in, out, scheme, imatrix, output_type, embedding_type, search;
   RoundingOptions rounding;
   std::vector<std::string> tensor_types;
-  bool strict = false, pure = false, allow_requantize = false, plan_only = false;
+  bool strict = false, pure = false, allow_requantize = false, plan_only = false, rehearse = false;
 };
 
 const Encoding* encoding_named(const std::string& name, const char* option) {
@@ -95,7 +96,28 @@ void tell_notes(const Plan& plan) {
   }
 }
 
-void print_plan(const Common& common, const Plan& plan) {
+/// Discards what is written.
+class NullWriter final : public TensorWriter {
+ public:
+  void write(size_t, uint64_t, std::span<const std::byte>) override {}
+  void finish() override {}
+};
+
+Effort rehearse(const Common& common, const Options& options, const Plan& plan, const ModelSource& source) {
+  ThreadPool pool(common.threads);
+  Effort out{rehearse(plan, source, pool), 0, plan.bytes};
+  if (const auto calibrated = layerwise_options(options.rounding, false, Transform::None)) {
+    const CalibrationTokens calibration = read_calibration(common, options.rounding, source);
+    NullWriter nothing;
+    const auto target = gguf_target(plan, source, nothing, pool);
+    out.seconds += rehearse_layerwise(source, calibration.ids, calibration.length, *calibrated, *target, pool);
+    if (!options.rounding.no_journal) out.disk *= 2;
+  }
+  out.memory = peak_memory_bytes();
+  return out;
+}
+
+void print_plan(const Common& common, const Plan& plan, const std::optional<Effort>& effort) {
   if (!common.json) {
     for (const PlannedTensor& t : plan.tensors) {
       fmt::print(
@@ -104,6 +126,7 @@ void print_plan(const Common& common, const Plan& plan) {
           t.fell_back() ? fmt::format("(not {}: rows are no multiple of {})", t.wanted->name, t.wanted->block) : "");
     }
     fmt::print("\n{} in all, {:.3f} bits per weight\n", human_bytes(plan.bytes), plan.bits_per_weight());
+    tell_effort(effort);
     return;
   }
   Json tensors = Json::array();
@@ -111,10 +134,12 @@ void print_plan(const Common& common, const Plan& plan) {
     tensors.push_back(
         {{"name", t.tensor.name}, {"shape", t.tensor.shape}, {"encoding", t.encoding->name}, {"bytes", t.bytes}});
   }
-  print_json({{"bytes", plan.bytes},
+  Json out = {{"bytes", plan.bytes},
               {"bits_per_weight", plan.bits_per_weight()},
               {"fallbacks", fallbacks_json(plan)},
-              {"tensors", tensors}});
+              {"tensors", tensors}};
+  add_effort(out, effort);
+  print_json(out);
 }
 
 /// What a journal must agree with.
@@ -126,7 +151,7 @@ std::string plan_key(const Plan& plan) {
 
 void quantize(const Common& common, const Options& options) {
   if (quantize_directory(common, {options.in, options.out, options.scheme, options.search, options.strict,
-                                  options.allow_requantize, options.plan_only, options.rounding})) {
+                                  options.allow_requantize, options.plan_only, options.rehearse, options.rounding})) {
     return;
   }
   const auto start = std::chrono::steady_clock::now();
@@ -136,7 +161,11 @@ void quantize(const Common& common, const Options& options) {
   const ModelSource source = open_model(options.in);
   Plan plan = make_plan(source, plan_opts);
   if (!common.quiet()) tell_notes(plan);
-  if (options.plan_only) return print_plan(common, plan);
+  if (options.plan_only) {
+    std::optional<Effort> effort;
+    if (options.rehearse) effort = rehearse(common, options, plan, source);
+    return print_plan(common, plan, effort);
+  }
 
   GgufMetadata metadata = gguf_metadata(source);
   if (importance) {
@@ -213,6 +242,8 @@ void add_quantize(CLI::App& app, Common& common) {
                     "Refuse rows that the wanted type cannot hold, instead of falling back");
   command->add_flag("--allow-requantize", options->allow_requantize, "Take a source that is already quantized");
   command->add_flag("--plan", options->plan_only, "Print what would be done to each tensor, and stop");
+  command->add_flag("--rehearse", options->rehearse,
+                    "With --plan: do a little of the work (with calibration: a whole layer) to tell time and memory");
   command->callback([&common, options] { quantize(common, *options); });
 }
 

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "quantize/directory.h"
+#include "quantize/rehearsal.h"
 
 namespace lowbit {
 namespace {
@@ -37,7 +38,24 @@ std::string stored_text(const DirectoryTensor& t, const GroupScheme& scheme) {
   return t.quantized ? scheme.name : std::string(t.dense->name);
 }
 
-void print_plan(const Common& common, const DirectoryPlan& plan, const GroupScheme& scheme) {
+Effort rehearse(const Common& common, const DirectoryRequest& request, const ModelSource& source,
+                const GroupScheme& scheme, const DirectoryPlan& plan) {
+  ThreadPool pool(common.threads);
+  Effort out{0, 0, plan.bytes};
+  if (const auto calibrated = layerwise_options(request.rounding, scheme.method == "gptq", scheme.transform)) {
+    const CalibrationTokens calibration = read_calibration(common, request.rounding, source);
+    const auto target = directory_target(plan, scheme, source, nullptr, pool);
+    out.seconds = rehearse_layerwise(source, calibration.ids, calibration.length, *calibrated, *target, pool);
+    if (!request.rounding.no_journal) out.disk *= 2;
+  } else {
+    out.seconds = rehearse(plan, scheme, source, pool);
+  }
+  out.memory = peak_memory_bytes();
+  return out;
+}
+
+void print_plan(const Common& common, const DirectoryPlan& plan, const GroupScheme& scheme,
+                const std::optional<Effort>& effort) {
   if (common.json) {
     Json tensors = Json::array();
     for (const DirectoryTensor& t : plan.tensors) {
@@ -46,10 +64,12 @@ void print_plan(const Common& common, const DirectoryPlan& plan, const GroupSche
                          {"encoding", stored_text(t, scheme)},
                          {"bytes", t.bytes}});
     }
-    return print_json({{"bytes", plan.bytes},
-                       {"bits_per_weight", plan.bits_per_weight()},
-                       {"fallbacks", fallbacks_json(plan, scheme)},
-                       {"tensors", tensors}});
+    Json out = {{"bytes", plan.bytes},
+                {"bits_per_weight", plan.bits_per_weight()},
+                {"fallbacks", fallbacks_json(plan, scheme)},
+                {"tensors", tensors}};
+    add_effort(out, effort);
+    return print_json(out);
   }
   for (const DirectoryTensor& t : plan.tensors) {
     fmt::print("{:<48} {:<16} {:<20} {:>10} {:>7.3f} bits {}\n", t.tensor.name,
@@ -58,6 +78,7 @@ void print_plan(const Common& common, const DirectoryPlan& plan, const GroupSche
                t.refusal.empty() ? "" : "(" + t.refusal + ")");
   }
   fmt::print("\n{} in all, {:.3f} bits per weight\n", human_bytes(plan.bytes), plan.bits_per_weight());
+  tell_effort(effort);
 }
 
 /// Tensors that stay dense, but that a transform changes.
@@ -77,7 +98,7 @@ uint64_t write_calibrated(const Common& common, const DirectoryRequest& request,
   const CalibrationTokens calibration = read_calibration(common, request.rounding, source);
   DirectoryWriter writer(source, scheme, plan, request.out);
   writer.write_dense(transformed_tensors(plan, options), pool);
-  const auto target = directory_target(plan, scheme, source, writer, pool);
+  const auto target = directory_target(plan, scheme, source, &writer, pool);
   auto journal = open_journal(common, request.rounding, source, calibration, options, request.out,
                               fmt::format("{} {}", scheme.name, request.search));
   const auto reports = round_layerwise(source, calibration.ids, calibration.length, options, *target, pool,
@@ -103,7 +124,9 @@ bool quantize_directory(const Common& common, const DirectoryRequest& request) {
   const DirectoryPlan plan = plan_directory(source, scheme, {request.strict, request.allow_requantize});
   if (!common.quiet()) tell_notes(plan);
   if (request.plan_only) {
-    print_plan(common, plan, scheme);
+    std::optional<Effort> effort;
+    if (request.rehearse) effort = rehearse(common, request, source, scheme, plan);
+    print_plan(common, plan, scheme, effort);
     return true;
   }
   ThreadPool pool(common.threads);

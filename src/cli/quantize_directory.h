@@ -10,7 +10,7 @@ namespace lowbit {
 
 struct DirectoryRequest {
   std::string in, out, scheme, search;
-  bool strict = false, allow_requantize = false, plan_only = false;
+  bool strict = false, allow_requantize = false, plan_only = false, rehearse = false;
   RoundingOptions rounding;
 };
 

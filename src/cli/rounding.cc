@@ -2,9 +2,19 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
+
 #include "base/file.h"
 
 namespace lowbit {
+namespace {
+
+std::string human_seconds(double seconds) {
+  if (seconds < 100) return fmt::format("{:.0f} s", std::max(1.0, seconds));
+  return seconds < 6000 ? fmt::format("{:.0f} min", seconds / 60) : fmt::format("{:.1f} h", seconds / 3600);
+}
+
+}  // namespace
 
 void add_rounding_options(CLI::App& command, RoundingOptions& options) {
   command
@@ -93,6 +103,19 @@ std::optional<Journal> open_journal(const Common& common, const RoundingOptions&
     fmt::print(stderr, "note: {} is of another job, and will be replaced\n", journal.folder().string());
   }
   return journal;
+}
+
+void tell_effort(const std::optional<Effort>& effort) {
+  if (!effort) return;
+  fmt::print("about {} on this machine as it is now, {} of memory, {} of disk\n", human_seconds(effort->seconds),
+             human_bytes(effort->memory), human_bytes(effort->disk));
+}
+
+void add_effort(Json& out, const std::optional<Effort>& effort) {
+  if (!effort) return;
+  out["seconds"] = effort->seconds;
+  out["memory_bytes"] = effort->memory;
+  out["disk_bytes"] = effort->disk;
 }
 
 void tell_reports(const Common& common, const RoundingOptions& options, const CalibrationTokens& calibration,

@@ -35,6 +35,14 @@ std::optional<Journal> open_journal(const Common& common, const RoundingOptions&
                                     const CalibrationTokens& calibration, const LayerwiseOptions& layerwise,
                                     const std::string& out, const std::string& plan);
 
+/// What a job will take, by rehearsal.
+struct Effort {
+  double seconds;
+  uint64_t memory, disk;  ///< bytes: of this process at most; of the output, twice while there is a journal
+};
+void tell_effort(const std::optional<Effort>& effort);
+void add_effort(Json& out, const std::optional<Effort>& effort);
+
 /// What became of the matrices: on standard error what the user should know, and all of it to the report's file.
 void tell_reports(const Common& common, const RoundingOptions& options, const CalibrationTokens& calibration,
                   const std::vector<MatrixReport>& reports);

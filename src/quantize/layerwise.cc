@@ -129,12 +129,14 @@ class Layerwise {
   std::vector<MatrixReport> run() {
     const int layers = static_cast<int>(config_.layers);
     const bool output = target_.rounds(output_matrix(config_));
-    Progress progress("rounding", static_cast<uint64_t>((layers + (output ? 1 : 0)) * kSteps));
+    const int steps = options_.rehearsal ? 1 : layers + (output ? 1 : 0);
+    Progress progress(options_.rehearsal ? "rehearsing" : "rounding", static_cast<uint64_t>(steps * kSteps));
     int step = 0;
     for (; step < layers && restore(step); ++step) progress.add(kSteps, fmt::format("layer {}", step));
     for (; step < layers; ++step) {
       work_on_layer(step, progress);
       finish_step(step);
+      if (options_.rehearsal) return std::move(reports_);
     }
     if (output) {
       if (!restore(step)) {

@@ -27,7 +27,8 @@ struct LayerwiseOptions {
   double alpha = 0.5;
   /// How much of the error in the residual stream attention output and down projection are asked to cancel.
   double beta = 0.5;
-  int sweeps = 2;  ///< of coordinate descent after GPTQ
+  int sweeps = 2;          ///< of coordinate descent after GPTQ
+  bool rehearsal = false;  ///< stop after the first layer
 };
 
 /// What round() of a LayerwiseTarget has done.
@@ -56,9 +57,9 @@ class LayerwiseTarget : public RoundingPreview {
 /// For a GGUF file: the plan's `layerwise` tensors, into the plan's writer.
 std::unique_ptr<LayerwiseTarget> gguf_target(const Plan& plan, const ModelSource& source, TensorWriter& writer,
                                              ThreadPool& pool);
-/// For a Hugging Face directory.
+/// For a Hugging Face directory; without a writer nothing is stored (a rehearsal).
 std::unique_ptr<LayerwiseTarget> directory_target(const DirectoryPlan& plan, const GroupScheme& scheme,
-                                                  const ModelSource& source, DirectoryWriter& writer, ThreadPool& pool);
+                                                  const ModelSource& source, DirectoryWriter* writer, ThreadPool& pool);
 
 /// Memory that round_layerwise() will need beyond the program itself, in bytes: hidden states of both models, one
 /// layer's weights, and the statistics of its widest matrix.

@@ -175,7 +175,7 @@ std::optional<GroupMatrix> group_matrix(std::span<const std::byte> bytes, const 
 class DirectoryTarget : public Target<DirectoryTensor> {
  public:
   DirectoryTarget(const DirectoryPlan& plan, const GroupScheme& scheme, const ModelSource& source,
-                  DirectoryWriter& writer, ThreadPool& pool)
+                  DirectoryWriter* writer, ThreadPool& pool)
       : Target(plan.tensors, source, pool), scheme_(scheme), writer_(writer) {}
 
   bool rounds(const WeightId& id) const override { return planned(id).quantized; }
@@ -192,7 +192,7 @@ class DirectoryTarget : public Target<DirectoryTensor> {
                : quantize_groups(scheme_.format, scheme_.search, weights.data(), rows, cols, problem.importance.data(),
                                  pool_);
     decode(matrix, weights.data());
-    writer_.put(index(id), matrix);
+    if (writer_ != nullptr) writer_->put(index(id), matrix);
     return {group_bytes(matrix), solved};
   }
   void preview(const WeightId& id, std::vector<float>& weights, int64_t rows,
@@ -203,7 +203,7 @@ class DirectoryTarget : public Target<DirectoryTensor> {
   }
   std::vector<std::byte> put(const WeightId& id, std::vector<float>& values) override {
     std::vector<std::byte> bytes = encode_dense(dense(id), values);
-    writer_.put_dense(index(id), values);
+    if (writer_ != nullptr) writer_->put_dense(index(id), values);
     return bytes;
   }
   std::vector<float> restore(const JournalPiece& piece) override {
@@ -213,18 +213,18 @@ class DirectoryTarget : public Target<DirectoryTensor> {
       const auto matrix = group_matrix(piece.bytes, scheme_.format, t.rows(), t.cols());
       if (!matrix) damaged_piece(piece);
       decode(*matrix, out.data());
-      writer_.put(index(piece.id), *matrix);
+      if (writer_ != nullptr) writer_->put(index(piece.id), *matrix);
     } else {
       if (piece.bytes.size() != t.bytes) damaged_piece(piece);
       decode(*t.dense, piece.bytes.data(), t.tensor.elements(), out.data());
-      writer_.put_dense(index(piece.id), out);
+      if (writer_ != nullptr) writer_->put_dense(index(piece.id), out);
     }
     return out;
   }
 
  private:
   const GroupScheme& scheme_;
-  DirectoryWriter& writer_;
+  DirectoryWriter* const writer_;
 };
 
 }  // namespace
@@ -235,7 +235,7 @@ std::unique_ptr<LayerwiseTarget> gguf_target(const Plan& plan, const ModelSource
 }
 
 std::unique_ptr<LayerwiseTarget> directory_target(const DirectoryPlan& plan, const GroupScheme& scheme,
-                                                  const ModelSource& source, DirectoryWriter& writer,
+                                                  const ModelSource& source, DirectoryWriter* writer,
                                                   ThreadPool& pool) {
   return std::make_unique<DirectoryTarget>(plan, scheme, source, writer, pool);
 }

@@ -67,6 +67,16 @@ def transforms_and_roundings(model, folder):
                 assert kld < limit, (out.name, kld)
 
 
+def rehearsals(model, folder):
+    for out, scheme in ((folder / "no", "nf4"), (folder / "no", "awq-4bit-128g"), (folder / "no.gguf", "Q4_K_M"),
+                        (folder / "no.gguf", "Q4_K_M --rounding gptq --no-journal")):
+        plan = lowbit_json("quantize", model, out, *scheme.split(), "--plan", "--rehearse", *CALIBRATION)
+        journal = "awq" in scheme
+        assert plan["seconds"] > 0 and plan["memory_bytes"] > 1e6, plan
+        assert plan["disk_bytes"] == plan["bytes"] * (2 if journal else 1), plan
+        assert not out.exists() and not list(folder.glob("no*")), list(folder.iterdir())
+
+
 def same_bytes_for_any_threads(model, folder):
     for scheme in ("gptq-4bit-128g", "nf4-dq", "hqq-3bit-64g", "awq-4bit-128g", "smoothquant-w8a8"):
         for n in (1, 3):
@@ -119,6 +129,7 @@ def main():
         every_scheme(model, folder)
         conversion(folder)
         transforms_and_roundings(model, folder)
+        rehearsals(model, folder)
         same_bytes_for_any_threads(model, folder)
         refusals(model, folder)
         from_gguf_and_with_fallbacks(model, folder)
