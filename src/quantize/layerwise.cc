@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/progress.h"
 #include "model/layer_pass.h"
+#include "quantize/cholesky.h"
 #include "quantize/linalg.h"
 
 namespace lowbit {
@@ -422,7 +423,7 @@ class Layerwise {
       const double wanted = out.damping * mean;
       for (int64_t i = 0; i < n; ++i) h.at(i, i) += wanted - added;
       added = wanted;
-      if (!inverse_factor(h, out.u)) continue;
+      if (!inverse_factor(h, out.u, pool_)) continue;
       out.problem.spread = make_spread(out.u, n);
       if (options_.sweeps > 0) out.problem.hessian.assign(h.values.begin(), h.values.end());
       return out;

@@ -1,39 +1,10 @@
 #include "quantize/linalg.h"
 
-#include <lapacke.h>
-
 #include <algorithm>
-#include <cmath>
 
 #include "kernel/kernels.h"
 
 namespace lowbit {
-
-bool inverse_factor(const SquareMatrix& h, std::vector<float>& u) {
-  const int64_t n = h.n;
-  // With both axes reversed, H = A A^T for a lower A; then U is the inverse of A, reversed again.
-  SquareMatrix a(n);
-  for (int64_t r = 0; r < n; ++r) {
-    for (int64_t c = 0; c <= r; ++c) {
-      const double value = h.at(n - 1 - c, n - 1 - r);
-      if (!std::isfinite(value)) return false;
-      a.at(r, c) = value;
-    }
-  }
-  const auto size = static_cast<lapack_int>(n);
-  // Row-major lower is column-major upper: LAPACKE_*_work with column-major order needs no transposition.
-  if (LAPACKE_dpotrf_work(LAPACK_COL_MAJOR, 'U', size, a.values.data(), size) != 0) return false;
-  if (LAPACKE_dtrtri_work(LAPACK_COL_MAJOR, 'U', 'N', size, a.values.data(), size) != 0) return false;
-  u.assign(static_cast<size_t>(n * n), 0.0F);
-  for (int64_t r = 0; r < n; ++r) {
-    for (int64_t c = r; c < n; ++c) {
-      const double value = a.at(n - 1 - r, n - 1 - c);
-      if (!std::isfinite(value)) return false;
-      u[static_cast<size_t>(r * n + c)] = static_cast<float>(value);
-    }
-  }
-  return true;
-}
 
 std::vector<float> product(const std::vector<float>& x, int64_t rows, const std::vector<float>& w, int64_t n, int64_t k,
                            ThreadPool& pool) {

@@ -1,4 +1,4 @@
-// The linear algebra of calibrated rounding, over LAPACK and the float kernels.
+// The products of calibrated rounding, over the float kernels. The factor of H is in cholesky.h.
 #pragma once
 
 #include <cstdint>
@@ -7,21 +7,6 @@
 #include "base/thread_pool.h"
 
 namespace lowbit {
-
-/// A square matrix [n, n], row-major.
-struct SquareMatrix {
-  int64_t n = 0;
-  std::vector<double> values;
-
-  explicit SquareMatrix(int64_t size = 0) : n(size), values(static_cast<size_t>(size * size)) {}
-  double& at(int64_t r, int64_t c) { return values[static_cast<size_t>(r * n + c)]; }
-  double at(int64_t r, int64_t c) const { return values[static_cast<size_t>(r * n + c)]; }
-};
-
-/// The upper triangular U with H^-1 = U^T U, for a symmetric positive definite H (only its lower half is read), as
-/// binary32 [n, n]. False if H is not positive definite to working precision, or holds anything that is not finite.
-/// LAPACK's dpotrf and dtrtri, on one thread: the same bytes for any number of threads.
-bool inverse_factor(const SquareMatrix& h, std::vector<float>& u);
 
 /// out[rows, n] = x[rows, n] U^T U: x H^-1 for the factor of H. Binary32, the same for any number of threads.
 std::vector<float> times_inverse(const std::vector<float>& x, int64_t rows, const std::vector<float>& u, int64_t n,

@@ -2,6 +2,7 @@
 """Quantized Hugging Face directories: every scheme writes, reads, runs, converts; refusals; the same bytes always."""
 import json
 import math
+import os
 import pathlib
 import shutil
 
@@ -77,6 +78,20 @@ def rehearsals(model, folder):
         assert not out.exists() and not list(folder.glob("no*")), list(folder.iterdir())
 
 
+def same_bytes_for_any_machine(model, folder):
+    """The portable kernels and those of this machine make the same file."""
+    for scheme, options in (("Q4_K_M", ["--rounding", "gptq", "--transform", "awq"]), ("IQ4_XS", [])):
+        files = []
+        for isa in ("ref", None):
+            if isa:
+                os.environ["LOWBIT_ISA"] = isa
+            out = folder / f"{scheme}-{isa}.gguf"
+            lowbit("quantize", model, out, scheme, *options, "--samples", 8, "--length", 32)
+            os.environ.pop("LOWBIT_ISA", None)
+            files.append(out.read_bytes())
+        assert files[0] == files[1], scheme
+
+
 def same_bytes_for_any_threads(model, folder):
     for scheme in ("gptq-4bit-128g", "nf4-dq", "hqq-3bit-64g", "awq-4bit-128g", "smoothquant-w8a8"):
         for n in (1, 3):
@@ -131,6 +146,7 @@ def main():
         transforms_and_roundings(model, folder)
         rehearsals(model, folder)
         same_bytes_for_any_threads(model, folder)
+        same_bytes_for_any_machine(model, folder)
         refusals(model, folder)
         from_gguf_and_with_fallbacks(model, folder)
 

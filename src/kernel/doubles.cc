@@ -1,0 +1,34 @@
+#include "kernel/doubles.h"
+
+#include "kernel/kernels.h"
+
+namespace lowbit {
+
+const std::vector<const DoubleKernels*>& all_double_kernels() {
+  static const std::vector<const DoubleKernels*> tables = [] {
+    static const DoubleKernels ref{"ref", ref::subtract_products};
+    std::vector<const DoubleKernels*> out{&ref};
+#if defined(__x86_64__)
+    static const DoubleKernels avx2{"avx2", avx2::subtract_products}, avx512{"avx512", avx512::subtract_products};
+    for (const Kernels* machine : all_kernels()) {
+      if (machine->name == "avx2") out.push_back(&avx2);
+      if (machine->name == "avx512") out.push_back(&avx512);
+    }
+#endif
+    return out;
+  }();
+  return tables;
+}
+
+const DoubleKernels& double_kernels() {
+  static const DoubleKernels& picked = [&]() -> const DoubleKernels& {
+    const std::string_view machine = kernels().name;
+    for (const DoubleKernels* k : all_double_kernels()) {
+      if (k->name == machine) return *k;
+    }
+    return *all_double_kernels().at(1);  // avxvnni: as avx2
+  }();
+  return picked;
+}
+
+}  // namespace lowbit
