@@ -107,7 +107,7 @@ Effort rehearse(const Common& common, const Options& options, const Plan& plan, 
   ThreadPool pool(common.threads);
   Effort out{rehearse(plan, source, pool), 0, plan.bytes};
   if (const auto calibrated = layerwise_options(options.rounding, false, Transform::None)) {
-    const CalibrationTokens calibration = read_calibration(common, options.rounding, source);
+    const CalibrationTokens calibration = read_calibration(common, options.rounding, source, *calibrated);
     NullWriter nothing;
     const auto target = gguf_target(plan, source, nothing, pool);
     out.seconds += rehearse_layerwise(source, calibration.ids, calibration.length, *calibrated, *target, pool);
@@ -178,7 +178,7 @@ void quantize(const Common& common, const Options& options) {
   estimate_importance(plan, source, pool);
   uint64_t bytes = 0;
   if (const auto calibrated = layerwise_options(options.rounding, false, Transform::None)) {
-    const CalibrationTokens calibration = read_calibration(common, options.rounding, source);
+    const CalibrationTokens calibration = read_calibration(common, options.rounding, source, *calibrated);
     metadata.set("quantize.calibration.texts", calibration.description);
     metadata.set("quantize.calibration.hash", calibration.hash);
     auto journal =

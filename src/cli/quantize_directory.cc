@@ -43,7 +43,7 @@ Effort rehearse(const Common& common, const DirectoryRequest& request, const Mod
   ThreadPool pool(common.threads);
   Effort out{0, 0, plan.bytes};
   if (const auto calibrated = layerwise_options(request.rounding, scheme.method == "gptq", scheme.transform)) {
-    const CalibrationTokens calibration = read_calibration(common, request.rounding, source);
+    const CalibrationTokens calibration = read_calibration(common, request.rounding, source, *calibrated);
     const auto target = directory_target(plan, scheme, source, nullptr, pool);
     out.seconds = rehearse_layerwise(source, calibration.ids, calibration.length, *calibrated, *target, pool);
     if (!request.rounding.no_journal) out.disk *= 2;
@@ -95,7 +95,7 @@ std::vector<std::string> transformed_tensors(const DirectoryPlan& plan, const La
 uint64_t write_calibrated(const Common& common, const DirectoryRequest& request, const ModelSource& source,
                           const GroupScheme& scheme, const DirectoryPlan& plan, const LayerwiseOptions& options,
                           ThreadPool& pool) {
-  const CalibrationTokens calibration = read_calibration(common, request.rounding, source);
+  const CalibrationTokens calibration = read_calibration(common, request.rounding, source, options);
   DirectoryWriter writer(source, scheme, plan, request.out);
   writer.write_dense(transformed_tensors(plan, options), pool);
   const auto target = directory_target(plan, scheme, source, &writer, pool);

@@ -71,7 +71,8 @@ std::optional<LayerwiseOptions> layerwise_options(const RoundingOptions& options
   return out;
 }
 
-CalibrationTokens read_calibration(const Common& common, const RoundingOptions& options, const ModelSource& source) {
+CalibrationTokens read_calibration(const Common& common, const RoundingOptions& options, const ModelSource& source,
+                                   const LayerwiseOptions& layerwise) {
   CalibrationOptions wanted = options.calibration;
   for (const std::string& text : options.texts) wanted.files.emplace_back(text);
   CalibrationTokens out = calibration_tokens(source.config, Tokenizer(read_tokenizer(source)), wanted);
@@ -79,7 +80,7 @@ CalibrationTokens read_calibration(const Common& common, const RoundingOptions& 
   if (!out.note.empty()) fmt::print(stderr, "note: {}\n", out.note);
   const auto tokens = static_cast<int64_t>(out.ids.size());
   fmt::print(stderr, "calibrating on {} x {} tokens of {}; about {} of memory\n", out.samples(), out.length,
-             out.description, human_bytes(layerwise_memory(source.config, tokens)));
+             out.description, human_bytes(layerwise_memory(source.config, tokens, layerwise)));
   return out;
 }
 

@@ -27,7 +27,8 @@ void add_rounding_options(CLI::App& command, RoundingOptions& options);
 std::optional<LayerwiseOptions> layerwise_options(const RoundingOptions& options, bool gptq, Transform transform);
 
 /// The calibration tokens for a model, after telling what they are, what memory the work will need and what is amiss.
-CalibrationTokens read_calibration(const Common& common, const RoundingOptions& options, const ModelSource& source);
+CalibrationTokens read_calibration(const Common& common, const RoundingOptions& options, const ModelSource& source,
+                                   const LayerwiseOptions& layerwise);
 
 /// The journal beside the output, after telling whether the work goes on where an earlier run stopped; nothing with
 /// --no-journal. `plan`: all that decides the bytes beyond the model's files, the calibration and the options.

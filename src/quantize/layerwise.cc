@@ -8,105 +8,18 @@
 
 #include "base/error.h"
 #include "base/progress.h"
-#include "model/layer_pass.h"
-#include "quantize/cholesky.h"
-#include "quantize/linalg.h"
+#include "quantize/layer_problem.h"
+#include "quantize/layer_stream.h"
 
 namespace lowbit {
 namespace {
 
-constexpr int64_t kSliceTokens = 2048;  // that go through a layer together
-constexpr int kDampingTries = 5;        // each ten times the one before
-constexpr int64_t kOutputRows = 8192;   // of the output matrix rounded at once: it may be larger than a layer
-constexpr int kSteps = 5;               // of the work on a layer that progress tells
-
-/// The hidden states of all calibration tokens in one model, and the way through one of its layers.
-class Stream {
- public:
-  Stream(const ModelConfig& config, ThreadPool& pool, int64_t length)
-      : pass(one_layer(config), pool, ActivationScales::Fine), length_(length) {
-    for (int64_t i = 0; i < std::max<int64_t>(1, kSliceTokens / length); ++i) caches_.emplace_back(pass.config, length);
-  }
-
-  void embed(const ModelSource& source, std::span<const int32_t> tokens) {
-    const TensorInfo& table = source.store->at(source.name({Role::TokenEmbedding}));
-    const int64_t hidden = pass.config.hidden;
-    x.resize(tokens.size() * static_cast<size_t>(hidden));
-    attended.resize(tokens.size() * static_cast<size_t>(pass.q_dim));
-    for (size_t t = 0; t < tokens.size(); ++t) {
-      if (tokens[t] < 0 || tokens[t] >= source.config.vocab)
-        fail("calibration token {} is not in the vocabulary", tokens[t]);
-      read_rows(*source.store, table, tokens[t], 1, x.data() + static_cast<int64_t>(t) * hidden);
-    }
-  }
-
-  /// Prepares the pass for tokens [begin, begin + count), whole sequences.
-  void enter(int64_t begin, int64_t count) {
-    place(count);
-    copy(x, begin * pass.config.hidden, count * pass.config.hidden, pass.x);
-  }
-  /// Prepares the pass for as many of the sequences in `tokens` tokens as it takes at once, evenly spaced.
-  void enter_sample(int64_t tokens) {
-    const int64_t sequences = tokens / length_, taken = std::min(sequences, static_cast<int64_t>(caches_.size()));
-    const int64_t hidden = pass.config.hidden, size = length_ * hidden;
-    place(taken * length_);
-    pass.x.resize(std::max(pass.x.size(), static_cast<size_t>(taken * size)));
-    for (int64_t i = 0; i < taken; ++i) {
-      std::copy_n(x.begin() + i * sequences / taken * size, size, pass.x.begin() + i * size);
-    }
-  }
-  void leave(int64_t begin) {
-    std::copy_n(pass.x.begin(), pass.count() * pass.config.hidden, x.begin() + begin * pass.config.hidden);
-  }
-
-  static void copy(const std::vector<float>& from, int64_t at, int64_t size, std::vector<float>& to) {
-    if (static_cast<int64_t>(to.size()) < size) to.resize(static_cast<size_t>(size));
-    std::copy_n(from.begin() + at, size, to.begin());
-  }
-
-  LayerPass pass;
-  std::vector<float> x, attended;
-  LayerWeights weights;
-
- private:
-  void place(int64_t count) {
-    pass.tokens.clear();
-    for (int64_t t = 0; t < count; ++t) {
-      pass.tokens.push_back({0, t % length_, &caches_[static_cast<size_t>(t / length_)], 0});
-    }
-    pass.set_angles();
-  }
-
-  static ModelConfig one_layer(ModelConfig config) {
-    config.layers = 1;
-    return config;
-  }
-
-  const int64_t length_;
-  std::vector<KvCache> caches_;
-};
+constexpr int64_t kOutputRows = 8192;  // of the output matrix rounded at once: it may be larger than a layer
+constexpr int kSteps = 5;              // of the work on a layer that progress tells
 
 constexpr Linear LayerWeights::*kMatrices[] = {
     &LayerWeights::q,    &LayerWeights::k,  &LayerWeights::v,   &LayerWeights::attention_output,
     &LayerWeights::gate, &LayerWeights::up, &LayerWeights::down};
-
-/// Inputs of some matrices, which share them.
-struct Statistics {
-  Statistics(const LayerwiseOptions& options, Role reader, int64_t columns, int64_t residual)
-      : role(reader),
-        cols(columns),
-        squares(static_cast<size_t>(columns)),
-        inputs(options.gptq ? cols : 0, options.gptq ? cols : 0, true),
-        cross(options.gptq && options.alpha > 0 ? cols : 0, options.gptq && options.alpha > 0 ? cols : 0, false),
-        error(options.gptq && options.beta > 0 ? residual : 0, residual > 0 ? cols : 0, false) {}
-  Role role;  ///< of one of the matrices
-  int64_t cols;
-  std::vector<double> squares;  ///< sums of squares a channel, where the whole of H is not needed
-  int64_t tokens = 0;
-  Gram inputs;  ///< of the quantized model
-  Gram cross;   ///< [quantized, original]
-  Gram error;   ///< [hidden, cols]: what the quantized model's residual stream lacks, against its inputs
-};
 
 class Layerwise {
  public:
@@ -119,7 +32,6 @@ class Layerwise {
         pool_(pool),
         journal_(journal),
         tokens_(static_cast<int64_t>(tokens.size())),
-        slice_(std::max<int64_t>(1, kSliceTokens / length) * length),
         correct_(options.gptq && (options.alpha > 0 || options.beta > 0)),
         original_(source.config, pool, length),
         quantized_(source.config, pool, length) {
@@ -203,7 +115,7 @@ class Layerwise {
     }
     for (Linear* linear : missing) fill(*linear, target_.weights(linear->id, 0, target_.rows(linear->id)));
     for_slices(
-        [](Stream& stream, int64_t begin) {
+        [](LayerStream& stream, int64_t begin) {
           stream.pass.attention_block(stream.weights, 0, false, nullptr);
           stream.pass.ffn_block(stream.weights, nullptr);
           stream.leave(begin);
@@ -275,9 +187,10 @@ class Layerwise {
   /// Runs `body(stream)` on both models' slices, then `gather` with both.
   template <typename Body, typename Gather>
   void for_slices(const Body& body, const Gather& gather) {
-    for (int64_t begin = 0; begin < tokens_; begin += slice_) {
-      const int64_t count = std::min(slice_, tokens_ - begin);
-      for (Stream* stream : {&original_, &quantized_}) {
+    const int64_t slice = quantized_.slice();
+    for (int64_t begin = 0; begin < tokens_; begin += slice) {
+      const int64_t count = std::min(slice, tokens_ - begin);
+      for (LayerStream* stream : {&original_, &quantized_}) {
         if (stream == &original_ && !correct_) continue;
         stream->enter(begin, count);
         body(*stream, begin);
@@ -286,187 +199,106 @@ class Layerwise {
     }
   }
 
-  void add(Statistics& s, const std::vector<float>& quantized, const std::vector<float>& original, int64_t begin,
-           int64_t count) {
-    s.tokens += count;
-    if (!options_.gptq) return add_squares(s, quantized, count);
-    s.inputs.add(quantized.data(), quantized.data(), count, pool_);
-    if (s.cross.rows() > 0) s.cross.add(quantized.data(), as_folded(s, original, count), count, pool_);
-    if (s.error.rows() == 0) return;
-    const int64_t hidden = config_.hidden;
-    lacking_.resize(static_cast<size_t>(count * hidden));
-    for (int64_t i = 0; i < count * hidden; ++i) {
-      const auto at = static_cast<size_t>(begin * hidden + i);
-      lacking_[static_cast<size_t>(i)] = original_.x[at] - quantized_.x[at];
+  /// Adds what a slice brings; `parts` are the inputs of the matrices in either pass.
+  void add(LayerProblem& problem, Role role, std::vector<float> LayerPass::*inputs, int64_t begin, int64_t count) {
+    const std::vector<float>& quantized = quantized_.pass.*inputs;
+    problem.add_inputs(quantized.data(), count);
+    if (problem.wants_original()) {
+      problem.add_original(quantized.data(), as_folded(role, original_.pass.*inputs, problem.cols(), count), count);
     }
-    s.error.add(lacking_.data(), quantized.data(), count, pool_);
-  }
-
-  void add_squares(Statistics& s, const std::vector<float>& x, int64_t count) const {
-    for (int64_t t = 0; t < count; ++t) {
-      for (int64_t c = 0; c < s.cols; ++c) {
-        const auto value = static_cast<double>(x[static_cast<size_t>(t * s.cols + c)]);
-        s.squares[static_cast<size_t>(c)] += value * value;
-      }
-    }
+    if (!problem.wants_lacking()) return;
+    const int64_t size = count * config_.hidden;
+    lacking_.resize(static_cast<size_t>(size));
+    states_.resize(lacking_.size());
+    original_.states(begin, count, lacking_.data());
+    quantized_.states(begin, count, states_.data());
+    for (int64_t i = 0; i < size; ++i) lacking_[static_cast<size_t>(i)] -= states_[static_cast<size_t>(i)];
+    problem.add_lacking(quantized.data(), lacking_.data(), count);
   }
 
   /// Inputs of the original model's matrices as they would be if it were folded like the quantized one.
-  const float* as_folded(const Statistics& s, const std::vector<float>& original, int64_t count) {
-    const std::vector<float> factors = input_factors(folding_, config_, s.role);
+  const float* as_folded(Role role, const std::vector<float>& original, int64_t cols, int64_t count) {
+    const std::vector<float> factors = input_factors(folding_, config_, role);
     if (factors.empty()) return original.data();
-    folded_.resize(static_cast<size_t>(count * s.cols));
+    folded_.resize(static_cast<size_t>(count * cols));
     for (size_t i = 0; i < folded_.size(); ++i) folded_[i] = original[i] / factors[i % factors.size()];
     return folded_.data();
   }
 
   void attention_inputs(int layer) {
-    Statistics s(options_, Role::Q, config_.hidden, 0);
-    for_slices(
-        [](Stream& stream, int64_t) { stream.pass.normalize(stream.weights.attention_norm); },
-        [&](int64_t begin, int64_t count) { add(s, quantized_.pass.normed, original_.pass.normed, begin, count); });
-    round({{Role::Q, layer}, {Role::K, layer}, {Role::V, layer}}, s,
-          {&quantized_.weights.q, &quantized_.weights.k, &quantized_.weights.v});
+    LayerProblem problem(options_, config_.hidden, 0, pool_);
+    for_slices([](LayerStream& stream, int64_t) { stream.pass.normalize(stream.weights.attention_norm); },
+               [&](int64_t begin, int64_t count) { add(problem, Role::Q, &LayerPass::normed, begin, count); });
+    round({{Role::Q, layer}, {Role::K, layer}, {Role::V, layer}}, problem);
   }
 
   void attention_output(int layer) {
-    const int64_t q_dim = quantized_.pass.q_dim;
-    Statistics s(options_, Role::AttentionOutput, q_dim, config_.hidden);
+    LayerProblem problem(options_, quantized_.pass.q_dim, config_.hidden, pool_);
     for_slices(
-        [&](Stream& stream, int64_t begin) {
+        [](LayerStream& stream, int64_t begin) {
           stream.pass.normalize(stream.weights.attention_norm);
           stream.pass.project_qkv(stream.weights, 0, nullptr);
           stream.pass.attend(0);
-          std::copy_n(stream.pass.attended.begin(), stream.pass.count() * q_dim,
-                      stream.attended.begin() + begin * q_dim);
+          stream.keep_attended(begin);
         },
-        [&](int64_t begin, int64_t count) { add(s, quantized_.pass.attended, original_.pass.attended, begin, count); });
-    round({{Role::AttentionOutput, layer}}, s, {&quantized_.weights.attention_output});
+        [&](int64_t begin, int64_t count) { add(problem, Role::AttentionOutput, &LayerPass::attended, begin, count); });
+    for (LayerStream* stream : {&original_, &quantized_}) {
+      for (const auto part : {&LayerWeights::q, &LayerWeights::k, &LayerWeights::v}) (stream->weights.*part).w = {};
+    }
+    round({{Role::AttentionOutput, layer}}, problem);
   }
 
   void ffn_inputs(int layer) {
-    const int64_t q_dim = quantized_.pass.q_dim;
-    Statistics s(options_, Role::Gate, config_.hidden, 0);
+    LayerProblem problem(options_, config_.hidden, 0, pool_);
     for_slices(
-        [&](Stream& stream, int64_t begin) {
-          Stream::copy(stream.attended, begin * q_dim, stream.pass.count() * q_dim, stream.pass.attended);
+        [](LayerStream& stream, int64_t begin) {
+          stream.bring_attended(begin);
           stream.pass.project_attended(stream.weights, nullptr);
           stream.leave(begin);
           stream.pass.normalize(stream.weights.ffn_norm);
         },
-        [&](int64_t begin, int64_t count) { add(s, quantized_.pass.normed, original_.pass.normed, begin, count); });
-    round({{Role::Gate, layer}, {Role::Up, layer}}, s, {&quantized_.weights.gate, &quantized_.weights.up});
+        [&](int64_t begin, int64_t count) { add(problem, Role::Gate, &LayerPass::normed, begin, count); });
+    for (LayerStream* stream : {&original_, &quantized_}) {
+      stream->forget_attended();
+      stream->weights.attention_output.w = {};
+    }
+    round({{Role::Gate, layer}, {Role::Up, layer}}, problem);
   }
 
   void down(int layer) {
-    Statistics s(options_, Role::Down, config_.ffn, config_.hidden);
+    LayerProblem problem(options_, config_.ffn, config_.hidden, pool_);
     for_slices(
-        [](Stream& stream, int64_t) {
+        [](LayerStream& stream, int64_t) {
           stream.pass.normalize(stream.weights.ffn_norm);
           stream.pass.activate(stream.weights, nullptr);
         },
-        [&](int64_t begin, int64_t count) { add(s, quantized_.pass.gate, original_.pass.gate, begin, count); });
-    round({{Role::Down, layer}}, s, {&quantized_.weights.down});
+        [&](int64_t begin, int64_t count) { add(problem, Role::Down, &LayerPass::gate, begin, count); });
+    round({{Role::Down, layer}}, problem);
   }
 
   void finish_layer() {
     for_slices(
-        [](Stream& stream, int64_t begin) {
+        [](LayerStream& stream, int64_t begin) {
           stream.pass.ffn_block(stream.weights, nullptr);
           stream.leave(begin);
         },
         [](int64_t, int64_t) {});
   }
 
-  /// What GPTQ needs of the inputs of some matrices.
-  struct Factored {
-    GptqProblem problem;
-    std::vector<float> hessian;  ///< [cols, cols], without damping
-    std::vector<float> u;        ///< empty: could not be factored
-    double damping = 0;
-  };
-
-  /// Only the mean squares of the channels: what the nearest codes are weighted by.
-  Factored mean_squares(const Statistics& s, const WeightId& id) const {
-    Factored out;
-    for (const double sum : s.squares) {
-      check_finite(sum, id);
-      out.problem.importance.push_back(static_cast<float>(sum / static_cast<double>(s.tokens)));
-    }
-    return out;
-  }
-
-  void check_finite(double mean_square, const WeightId& id) const {
-    if (std::isfinite(mean_square)) return;
-    fail("{}: the inputs of {} are not finite on the calibration text: the model's weights are damaged",
-         source_.store->where(), gguf_name(id));
-  }
-
-  Factored factor(const Gram& inputs, const WeightId& id) const {
-    const int64_t n = inputs.cols();
-    SquareMatrix h(n);
-    h.values = inputs.mean();
-    Factored out;
-    out.problem.sweeps = options_.sweeps;
-    double sum = 0;
-    for (int64_t i = 0; i < n; ++i) {
-      check_finite(h.at(i, i), id);
-      out.problem.importance.push_back(static_cast<float>(h.at(i, i)));
-      sum += h.at(i, i);
-    }
-    out.hessian.assign(h.values.begin(), h.values.end());
-    const double mean = sum / static_cast<double>(n);
-    if (mean <= 0) return out;
-    double added = 0;
-    out.damping = options_.damping;
-    for (int attempt = 0; attempt < kDampingTries; ++attempt, out.damping *= 10) {
-      const double wanted = out.damping * mean;
-      for (int64_t i = 0; i < n; ++i) h.at(i, i) += wanted - added;
-      added = wanted;
-      if (!inverse_factor(h, out.u, pool_)) continue;
-      out.problem.spread = make_spread(out.u, n);
-      if (options_.sweeps > 0) out.problem.hessian.assign(h.values.begin(), h.values.end());
-      return out;
-    }
-    out.u.clear();
-    out.damping = 0;  // none served
-    return out;
-  }
-
-  /// The weights whose product with the quantized model's inputs comes closest to what is wanted of it.
-  void correct(const Statistics& s, const Factored& f, int64_t rows, std::vector<float>& weights) const {
-    const int64_t n = s.cols;
-    std::vector<float> wanted(static_cast<size_t>(rows * n));
-    if (s.cross.rows() > 0) {
-      const std::vector<double> cross = s.cross.mean();
-      std::vector<float> difference(cross.size());
-      for (size_t i = 0; i < cross.size(); ++i) {
-        difference[i] = static_cast<float>(options_.alpha * (cross[i] - static_cast<double>(f.hessian[i])));
-      }
-      wanted = product(weights, rows, difference, n, n, pool_);
-    }
-    if (s.error.rows() > 0) {
-      const std::vector<double> error = s.error.mean();
-      for (size_t i = 0; i < error.size(); ++i) wanted[i] += static_cast<float>(options_.beta * error[i]);
-    }
-    const std::vector<float> change = times_inverse(wanted, rows, f.u, n, pool_);
-    for (size_t i = 0; i < weights.size(); ++i) weights[i] += change[i];
-  }
-
   /// The output matrix, from the final hidden states.
   void round_output() {
     const std::vector<float> norm = output_norm();
-    Statistics s(options_, Role::Output, config_.hidden, 0);
-    for_slices(
-        [&](Stream& stream, int64_t) { stream.pass.normalize(norm); },
-        [&](int64_t begin, int64_t count) { add(s, quantized_.pass.normed, original_.pass.normed, begin, count); });
     const WeightId id = output_matrix(config_);
-    const Factored f = factored(s, id);
-    MatrixReport report = new_report(id, f);
+    LayerProblem problem(options_, config_.hidden, 0, pool_);
+    for_slices([&](LayerStream& stream, int64_t) { stream.pass.normalize(norm); },
+               [&](int64_t begin, int64_t count) { add(problem, id.role, &LayerPass::normed, begin, count); });
+    close(problem, id);
+    if (options_.gptq) problem.factor();
+    MatrixReport report = new_report(id, problem);
     Energy energy;
     const int64_t rows = target_.rows(id);
     for (int64_t first = 0; first < rows; first += kOutputRows) {
-      round_rows(id, first, std::min(kOutputRows, rows - first), s, f, energy, report);
+      round_rows(id, first, std::min(kOutputRows, rows - first), problem, energy, report);
     }
     finish_report(report, energy);
   }
@@ -478,30 +310,40 @@ class Layerwise {
     return out;
   }
 
-  Factored factored(const Statistics& s, const WeightId& id) const {
-    return options_.gptq ? factor(s.inputs, id) : mean_squares(s, id);
+  void close(LayerProblem& problem, const WeightId& id) const {
+    problem.close(fmt::format("{} in {}", gguf_name(id), source_.store->where()));
   }
 
-  void round(const std::vector<WeightId>& ids, const Statistics& s, const std::vector<Linear*>& linears) {
-    const Factored f = factored(s, ids.front());
-    for (size_t i = 0; i < ids.size(); ++i) round_matrix(ids[i], s, f, *linears[i]);
+  void round(const std::vector<WeightId>& ids, LayerProblem& problem) {
+    close(problem, ids.front());
+    if (ids.size() == 1) {
+      problem.prepare(target_.rows(ids.front()), [&](int64_t first, int64_t count) {
+        return folded_weights(ids.front(), first, count, problem.cols());
+      });
+    }
+    if (options_.gptq) problem.factor();
+    for (const WeightId& id : ids) round_matrix(id, problem);
   }
 
-  void round_matrix(const WeightId& id, const Statistics& s, const Factored& f, Linear& linear) {
+  void round_matrix(const WeightId& id, const LayerProblem& problem) {
     const int64_t rows = target_.rows(id);
+    Linear& linear = quantized_matrix(id);
     if (target_.rounds(id)) {
-      MatrixReport report = new_report(id, f);
+      MatrixReport report = new_report(id, problem);
       Energy energy;
-      fill(linear, round_rows(id, 0, rows, s, f, energy, report));
+      fill(linear, round_rows(id, 0, rows, problem, energy, report));
       finish_report(report, energy);
       return;
     }
-    std::vector<float> weights = target_.weights(id, 0, rows);
-    if (options_.transform.kind != Transform::None) {
-      fold(folding_, config_, id, s.cols, weights);
-      done_.pieces.push_back({id, 0, target_.put(id, weights)});
-    }
+    std::vector<float> weights = folded_weights(id, 0, rows, problem.cols());
+    if (options_.transform.kind != Transform::None) done_.pieces.push_back({id, 0, target_.put(id, weights)});
     fill(linear, weights);
+  }
+
+  std::vector<float> folded_weights(const WeightId& id, int64_t first, int64_t count, int64_t cols) {
+    std::vector<float> out = target_.weights(id, first, count);
+    fold(folding_, config_, id, cols, out);
+    return out;
   }
 
   /// e H e^T summed over rows e of what was lost, and of the weights.
@@ -509,8 +351,9 @@ class Layerwise {
     double lost = 0, whole = 0;
   };
 
-  MatrixReport new_report(const WeightId& id, const Factored& f) const {
-    return {target_.name(id), target_.encoding(id), 0, f.damping, options_.gptq && f.u.empty(), 0};
+  MatrixReport new_report(const WeightId& id, const LayerProblem& problem) const {
+    const bool unsolved = options_.gptq && problem.problem().spread.empty();
+    return {target_.name(id), target_.encoding(id), 0, problem.damping(), unsolved, 0};
   }
   void finish_report(MatrixReport& report, const Energy& energy) {
     report.error = energy.whole > 0 ? energy.lost / energy.whole : 0;
@@ -518,39 +361,19 @@ class Layerwise {
   }
 
   /// Returns what a reader will decode.
-  std::vector<float> round_rows(const WeightId& id, int64_t first, int64_t rows, const Statistics& s, const Factored& f,
+  std::vector<float> round_rows(const WeightId& id, int64_t first, int64_t rows, const LayerProblem& problem,
                                 Energy& energy, MatrixReport& report) {
     const auto start = std::chrono::steady_clock::now();
-    std::vector<float> weights = target_.weights(id, first, rows);
-    fold(folding_, config_, id, s.cols, weights);
-    const std::vector<float> before = weights;
-    if (!f.u.empty() && correct_) correct(s, f, rows, weights);
-    Rounded rounded = target_.round(id, first, weights, rows, f.problem);
+    std::vector<float> weights = folded_weights(id, first, rows, problem.cols()), lost = weights;
+    energy.whole += problem.energy(lost, rows);
+    problem.correct(first, rows, weights);
+    Rounded rounded = target_.round(id, first, weights, rows, problem.problem());
     if (options_.gptq && !rounded.solved) report.fell_back = true;
     if (journal_ != nullptr) done_.pieces.push_back({id, first, std::move(rounded.journal)});
-    energy.whole += energy_of(before, rows, f);
-    std::vector<float> difference(before.size());
-    for (size_t i = 0; i < before.size(); ++i) difference[i] = before[i] - weights[i];
-    energy.lost += energy_of(difference, rows, f);
+    for (size_t i = 0; i < lost.size(); ++i) lost[i] -= weights[i];
+    energy.lost += problem.energy(lost, rows);
     report.seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     return weights;
-  }
-
-  double energy_of(const std::vector<float>& x, int64_t rows, const Factored& f) const {
-    if (f.hessian.empty()) return weighted_squares(x, f.problem.importance);
-    const auto n = static_cast<int64_t>(f.problem.importance.size());
-    const std::vector<float> y = product(x, rows, f.hessian, n, n, pool_);
-    double sum = 0;
-    for (size_t i = 0; i < x.size(); ++i) sum += static_cast<double>(x[i]) * static_cast<double>(y[i]);
-    return sum;
-  }
-
-  static double weighted_squares(const std::vector<float>& x, const std::vector<float>& weights) {
-    double sum = 0;
-    for (size_t i = 0; i < x.size(); ++i) {
-      sum += static_cast<double>(x[i]) * static_cast<double>(x[i]) * static_cast<double>(weights[i % weights.size()]);
-    }
-    return sum;
   }
 
   const ModelSource& source_;
@@ -559,24 +382,38 @@ class Layerwise {
   LayerwiseTarget& target_;
   ThreadPool& pool_;
   Journal* const journal_;
-  const int64_t tokens_, slice_;
+  const int64_t tokens_;
   const bool correct_;
-  Stream original_, quantized_;
+  LayerStream original_, quantized_;
   Folding folding_;
-  std::vector<float> lacking_, folded_;
+  std::vector<float> lacking_, states_, folded_;
   JournalStep done_;  // since the last finished step
   std::vector<MatrixReport> reports_;
 };
 
 }  // namespace
 
-uint64_t layerwise_memory(const ModelConfig& c, int64_t tokens) {
-  const int64_t q = c.heads * c.head_dim, kv = c.kv_heads * c.head_dim;
-  const auto layer = static_cast<uint64_t>((2 * q + 2 * kv) * c.hidden + 3 * c.hidden * c.ffn) * 2 * sizeof(float);
-  const auto widest = static_cast<uint64_t>(std::max({c.hidden, c.ffn, q}));
-  const auto states = static_cast<uint64_t>(tokens) * static_cast<uint64_t>(c.hidden + q);
-  // H and the cross products in binary64 with their slices in binary32, their copies, the factor and its spread.
-  return states * 2 * sizeof(float) + layer + widest * widest * 64;
+uint64_t layerwise_memory(const ModelConfig& c, int64_t tokens, const LayerwiseOptions& options) {
+  const auto u = [](int64_t x) { return static_cast<uint64_t>(x); };
+  constexpr uint64_t kFloat = sizeof(float), kHalf = 2;
+  const bool correct = options.gptq && (options.alpha > 0 || options.beta > 0);
+  const uint64_t streams = correct ? 2 : 1;
+  const uint64_t hidden = u(c.hidden), ffn = u(c.ffn), q = u(c.heads * c.head_dim), kv = u(c.kv_heads * c.head_dim);
+  const uint64_t states = u(tokens) * hidden * kHalf * streams;
+  const uint64_t slice = 1024 * (4 * hidden + 3 * q + 4 * kv + 3 * ffn) * kFloat * streams;
+  // A layer as the source has it (16 bits), and in binary32.
+  const uint64_t attention = (2 * q + 2 * kv) * hidden * (kHalf + kFloat), mlp = 3 * ffn * hidden * (kHalf + kFloat);
+  const auto rounding = [&](uint64_t n, uint64_t rows, uint64_t residual) {
+    if (!options.gptq) return 4 * rows * n * kFloat;
+    const uint64_t gathered = (correct ? 2 : 1) * n * n * kFloat + residual * n * kFloat + 2 * 1024 * n * kFloat;
+    const uint64_t factored = n * n * (kFloat + sizeof(double) + kFloat) + std::min(n, rows) * n * kFloat;
+    const uint64_t rounded = 2 * n * n * kFloat + 3 * rows * n * kFloat;
+    return std::max({gathered, factored, rounded});
+  };
+  const uint64_t attended = u(tokens) * q * kHalf * streams;
+  const uint64_t before = attended + attention + mlp + std::max(rounding(hidden, q, 0), rounding(q, hidden, hidden));
+  const uint64_t after = mlp + std::max(rounding(hidden, ffn, 0), rounding(ffn, hidden, hidden));
+  return states + slice + std::max(before, after);
 }
 
 std::vector<MatrixReport> round_layerwise(const ModelSource& source, std::span<const int32_t> tokens, int64_t length,

@@ -63,7 +63,7 @@ std::unique_ptr<LayerwiseTarget> directory_target(const DirectoryPlan& plan, con
 
 /// Memory that round_layerwise() will need beyond the program itself, in bytes: hidden states of both models, one
 /// layer's weights, and the statistics of its widest matrix.
-uint64_t layerwise_memory(const ModelConfig& config, int64_t tokens);
+uint64_t layerwise_memory(const ModelConfig& config, int64_t tokens, const LayerwiseOptions& options);
 
 /// Rounds a model. `tokens` are calibration sequences of `length` tokens each, one after another. What is stored does
 /// not depend on the number of threads, nor on what of it comes from `journal` (or nullptr). Throws Error for inputs

@@ -117,7 +117,7 @@ class GgufTarget : public Target<PlannedTensor> {
       const int64_t first = task * kRowsPerTask, count = std::min(kRowsPerTask, rows - first);
       float* in = weights.data() + first * cols;
       std::byte* out = bytes.data() + static_cast<uint64_t>(first) * row_bytes;
-      if (problem.spread.cols > 0) {
+      if (!problem.spread.empty()) {
         encode_rows_gptq(encoding, in, count, problem, out);
       } else {
         encode_rows(encoding, Search::Weighted, in, count, cols, problem.importance.data(), out);
@@ -186,7 +186,7 @@ class DirectoryTarget : public Target<DirectoryTensor> {
   Rounded round(const WeightId& id, int64_t, std::vector<float>& weights, int64_t rows,
                 const GptqProblem& problem) override {
     const int64_t cols = planned(id).cols();
-    const bool solved = problem.spread.cols > 0 && has_gptq_grid(scheme_.format, cols);
+    const bool solved = !problem.spread.empty() && has_gptq_grid(scheme_.format, cols);
     const GroupMatrix matrix =
         solved ? quantize_groups_gptq(scheme_.format, scheme_.search, weights.data(), rows, problem, pool_)
                : quantize_groups(scheme_.format, scheme_.search, weights.data(), rows, cols, problem.importance.data(),

@@ -28,7 +28,7 @@ class Strip {
     }
     for (int64_t begin = 0; begin < cols_; begin += encoding_.block) {
       std::copy_n(strip_.target.begin() + begin, encoding_.block, x_);
-      const ColumnRun columns{x_,    errors_.data(), problem_.spread.lower.data() + begin * cols_,
+      const ColumnRun columns{x_,    errors_.data(), problem_.spread.values.data() + begin * cols_,
                               cols_, begin,          encoding_.block};
       search_kernels().take_up(columns);
       search(begin, count);
@@ -103,15 +103,6 @@ class Strip {
 };
 
 }  // namespace
-
-ErrorSpread make_spread(const std::vector<float>& u, int64_t cols) {
-  ErrorSpread out{cols, std::vector<float>(static_cast<size_t>(cols * cols))};
-  for (int64_t i = 0; i < cols; ++i) {
-    const float* row = u.data() + i * cols;
-    for (int64_t j = i + 1; j < cols; ++j) out.lower[static_cast<size_t>(j * cols + i)] = row[j] / row[i];
-  }
-  return out;
-}
 
 void encode_rows_gptq(const Encoding& encoding, const float* weights, int64_t rows, const GptqProblem& problem,
                       std::byte* out) {

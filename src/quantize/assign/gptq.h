@@ -8,17 +8,9 @@
 #include <vector>
 
 #include "encoding/encoding.h"
+#include "quantize/linalg.h"
 
 namespace lowbit {
-
-/// How columns take up errors: row j holds, for each earlier column i, U[i][j] / U[i][i], where H^-1 = U^T U.
-struct ErrorSpread {
-  int64_t cols = 0;
-  std::vector<float> lower;  ///< [cols, cols], what is on and above the diagonal is not read
-};
-
-/// From the factor of inverse_factor().
-ErrorSpread make_spread(const std::vector<float>& u, int64_t cols);
 
 /// What one set of inputs asks of a rounding.
 struct GptqProblem {

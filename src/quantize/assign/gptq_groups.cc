@@ -57,7 +57,8 @@ class Strip {
   void round_group(int64_t begin, int width, int64_t first, int count) {
     std::copy_n(strip_.target.begin() + begin, width, x_.begin());
     const int64_t cols = out_.cols;
-    const ColumnRun columns{x_.data(), errors_.data(), problem_.spread.lower.data() + begin * cols, cols, begin, width};
+    const ColumnRun columns{x_.data(), errors_.data(), problem_.spread.values.data() + begin * cols,
+                            cols,      begin,          width};
     search_kernels().take_up(columns);
     if (!needs_parameters_first(out_.format)) search_parameters(begin, width, first, count);
     LaneGrid grid = grid_of(begin, first, count);

@@ -1,0 +1,94 @@
+#include "quantize/layer_stream.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "base/half.h"
+
+namespace lowbit {
+namespace {
+
+constexpr int64_t kSliceTokens = 1024;  // that go through a layer together: enough to keep the cores busy
+constexpr int64_t kTokensPerTask = 16;
+
+ModelConfig one_layer(ModelConfig config) {
+  config.layers = 1;
+  return config;
+}
+
+void make_room(std::vector<float>& buffer, int64_t size) {
+  if (static_cast<int64_t>(buffer.size()) < size) buffer.resize(static_cast<size_t>(size));
+}
+
+template <typename Task>
+void for_values(int64_t count, int64_t width, ThreadPool& pool, const Task& task) {
+  pool.run((count + kTokensPerTask - 1) / kTokensPerTask, [&](int64_t i, int) {
+    const int64_t begin = i * kTokensPerTask * width, end = std::min(count, (i + 1) * kTokensPerTask) * width;
+    for (int64_t k = begin; k < end; ++k) task(k);
+  });
+}
+
+}  // namespace
+
+void TokenStates::set(int64_t begin, int64_t count, const float* from, ThreadPool& pool) {
+  uint16_t* to = values_.data() + begin * width_;
+  for_values(count, width_, pool, [&](int64_t i) { to[i] = f32_to_bf16(from[i]); });
+}
+
+void TokenStates::get(int64_t begin, int64_t count, float* to, ThreadPool& pool) const {
+  const uint16_t* from = values_.data() + begin * width_;
+  for_values(count, width_, pool, [&](int64_t i) { to[i] = bf16_to_f32(from[i]); });
+}
+
+LayerStream::LayerStream(const ModelConfig& config, ThreadPool& pool, int64_t length)
+    : pass(one_layer(config), pool, ActivationScales::Fine), length_(length) {
+  for (int64_t i = 0; i < std::max<int64_t>(1, kSliceTokens / length); ++i) caches_.emplace_back(pass.config, length);
+}
+
+void LayerStream::embed(const ModelSource& source, std::span<const int32_t> tokens) {
+  const TensorInfo& table = source.store->at(source.name({Role::TokenEmbedding}));
+  const int64_t hidden = pass.config.hidden;
+  tokens_ = static_cast<int64_t>(tokens.size());
+  states_ = TokenStates(tokens_, hidden);
+  std::vector<float> row(static_cast<size_t>(hidden));
+  for (size_t t = 0; t < tokens.size(); ++t) {
+    if (tokens[t] < 0 || tokens[t] >= source.config.vocab)
+      fail("calibration token {} is not in the vocabulary", tokens[t]);
+    read_rows(*source.store, table, tokens[t], 1, row.data());
+    states_.set(static_cast<int64_t>(t), 1, row.data(), pass.pool);
+  }
+}
+
+void LayerStream::place(int64_t count) {
+  pass.tokens.clear();
+  for (int64_t t = 0; t < count; ++t) {
+    pass.tokens.push_back({0, t % length_, &caches_[static_cast<size_t>(t / length_)], 0});
+  }
+  make_room(pass.x, count * pass.config.hidden);
+  pass.set_angles();
+}
+
+void LayerStream::enter(int64_t begin, int64_t count) {
+  place(count);
+  states_.get(begin, count, pass.x.data(), pass.pool);
+}
+
+void LayerStream::enter_sample(int64_t tokens) {
+  const int64_t sequences = tokens / length_, taken = std::min(sequences, static_cast<int64_t>(caches_.size()));
+  place(taken * length_);
+  for (int64_t i = 0; i < taken; ++i) {
+    states_.get(i * sequences / taken * length_, length_, pass.x.data() + i * length_ * pass.config.hidden, pass.pool);
+  }
+}
+
+void LayerStream::keep_attended(int64_t begin) {
+  if (begin == 0) attended_ = TokenStates(tokens_, pass.q_dim);
+  attended_.set(begin, pass.count(), pass.attended.data(), pass.pool);
+}
+
+void LayerStream::bring_attended(int64_t begin) {
+  make_room(pass.attended, pass.count() * pass.q_dim);
+  attended_.get(begin, pass.count(), pass.attended.data(), pass.pool);
+}
+
+}  // namespace lowbit

@@ -1,0 +1,65 @@
+// The hidden states of all calibration tokens in one model, and the way through one of its layers.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "model/layer_pass.h"
+#include "model/source.h"
+
+namespace lowbit {
+
+/// Values of [tokens, width], kept in BF16: there are many of them, and they are rounded far more finely than any error
+/// that matters here.
+class TokenStates {
+ public:
+  TokenStates() = default;
+  TokenStates(int64_t tokens, int64_t width)
+      : width_(width), values_(static_cast<size_t>(tokens) * static_cast<size_t>(width)) {}
+
+  /// Tokens [begin, begin + count) from or to out[count, width].
+  void set(int64_t begin, int64_t count, const float* from, ThreadPool& pool);
+  void get(int64_t begin, int64_t count, float* to, ThreadPool& pool) const;
+
+ private:
+  int64_t width_ = 0;
+  std::vector<uint16_t> values_;
+};
+
+class LayerStream {
+ public:
+  /// `length`: tokens a sequence.
+  LayerStream(const ModelConfig& config, ThreadPool& pool, int64_t length);
+
+  /// Tokens that go through the layer together: whole sequences.
+  int64_t slice() const { return static_cast<int64_t>(caches_.size()) * length_; }
+
+  /// The first layer's inputs. Throws Error for an id that is not in the vocabulary.
+  void embed(const ModelSource& source, std::span<const int32_t> tokens);
+  /// Prepares the pass for tokens [begin, begin + count), whole sequences, no more than slice().
+  void enter(int64_t begin, int64_t count);
+  /// Prepares the pass for as many of the sequences in `tokens` tokens as it takes at once, evenly spaced.
+  void enter_sample(int64_t tokens);
+  /// Keeps the states that enter() brought, as the pass has made them.
+  void leave(int64_t begin) { states_.set(begin, pass.count(), pass.x.data(), pass.pool); }
+  /// Keeps the pass's attended, and brings it back.
+  void keep_attended(int64_t begin);
+  void bring_attended(int64_t begin);
+  void forget_attended() { attended_ = TokenStates(); }
+  /// The kept states of tokens, to[count, hidden].
+  void states(int64_t begin, int64_t count, float* to) const { states_.get(begin, count, to, pass.pool); }
+
+  LayerPass pass;
+  LayerWeights weights;
+
+ private:
+  void place(int64_t count);
+
+  const int64_t length_;
+  int64_t tokens_ = 0;
+  std::vector<KvCache> caches_;
+  TokenStates states_, attended_;
+};
+
+}  // namespace lowbit
