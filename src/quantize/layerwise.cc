@@ -114,9 +114,14 @@ class Layerwise {
       }
     }
     for (Linear* linear : missing) fill(*linear, target_.weights(linear->id, 0, target_.rows(linear->id)));
+    // In the steps of work_on_layer(), between which states are rounded.
     for_slices(
         [](LayerStream& stream, int64_t begin) {
-          stream.pass.attention_block(stream.weights, 0, false, nullptr);
+          attend(stream, begin);
+          stream.bring_attended(begin);
+          stream.pass.project_attended(stream.weights, nullptr);
+          stream.leave(begin);
+          stream.enter(begin, stream.pass.count());
           stream.pass.ffn_block(stream.weights, nullptr);
           stream.leave(begin);
         },
@@ -232,16 +237,18 @@ class Layerwise {
     round({{Role::Q, layer}, {Role::K, layer}, {Role::V, layer}}, problem);
   }
 
+  static void attend(LayerStream& stream, int64_t begin) {
+    stream.pass.normalize(stream.weights.attention_norm);
+    stream.pass.project_qkv(stream.weights, 0, nullptr);
+    stream.pass.attend(0);
+    stream.keep_attended(begin);
+  }
+
   void attention_output(int layer) {
     LayerProblem problem(options_, quantized_.pass.q_dim, config_.hidden, pool_);
-    for_slices(
-        [](LayerStream& stream, int64_t begin) {
-          stream.pass.normalize(stream.weights.attention_norm);
-          stream.pass.project_qkv(stream.weights, 0, nullptr);
-          stream.pass.attend(0);
-          stream.keep_attended(begin);
-        },
-        [&](int64_t begin, int64_t count) { add(problem, Role::AttentionOutput, &LayerPass::attended, begin, count); });
+    for_slices(attend, [&](int64_t begin, int64_t count) {
+      add(problem, Role::AttentionOutput, &LayerPass::attended, begin, count);
+    });
     for (LayerStream* stream : {&original_, &quantized_}) {
       for (const auto part : {&LayerWeights::q, &LayerWeights::k, &LayerWeights::v}) (stream->weights.*part).w = {};
     }

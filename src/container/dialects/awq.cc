@@ -26,8 +26,6 @@ class Awq final : public Dialect {
       fail("{}: \"version\" {} is not supported; known are gemm and gemv", where, shown(version));
     }
     rows_ = version == "gemv" || version == "GEMV";
-    if (!json_or<bool>(config, "zero_point", true, where))
-      fail("{}: \"zero_point\" is false, which is not supported", where);
   }
 
   std::string_view name() const override { return "awq"; }
