@@ -7,7 +7,9 @@
 #include <optional>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "cli/command.h"
+#include "cli/mixed_precision.h"
 #include "cli/quantize_directory.h"
 #include "cli/rounding.h"
 #include "container/imatrix.h"
@@ -22,6 +24,7 @@ namespace {
 struct Options {
   std::string in, out, scheme, imatrix, output_type, embedding_type, search;
   RoundingOptions rounding;
+  MixedOptions mixed;
   std::vector<std::string> tensor_types;
   bool strict = false, pure = false, allow_requantize = false, plan_only = false, rehearse = false;
 };
@@ -46,7 +49,7 @@ const Mixture* mixture_named(const std::string& name) {
 
 PlanOptions plan_options(const Options& options, const ImportanceMatrix* importance) {
   PlanOptions out;
-  out.mixture = mixture_named(options.scheme);
+  if (!options.scheme.empty()) out.mixture = mixture_named(options.scheme);
   out.pure = options.pure;
   out.strict = options.strict;
   out.allow_requantize = options.allow_requantize;
@@ -149,60 +152,149 @@ std::string plan_key(const Plan& plan) {
   return out;
 }
 
+/// What is given in place of a scheme, or beside it.
+void check_targets(const Options& options) {
+  const MixedOptions& mixed = options.mixed;
+  if (mixed.has_target() && (!options.scheme.empty() || options.pure)) {
+    throw CLI::ValidationError(
+        "a target (--target-size, --target-bpw, --max-kld) chooses the types by itself: leave out "
+        "the scheme; --types says what to choose from");
+  }
+  if (!mixed.has_target() && mixed.recipe.empty() && options.scheme.empty()) {
+    throw CLI::ValidationError(
+        "name a SCHEME, such as Q4_K_M, or give --target-size, --target-bpw, --max-kld or --recipe");
+  }
+}
+
+/// A GGUF file in the making.
+class GgufQuantizer {
+ public:
+  GgufQuantizer(const Common& common, const Options& options)
+      : common_(common), options_(options), source_(open_model(options.in)), pool_(common.threads) {
+    if (!options.imatrix.empty()) importance_ = read_imatrix(options.imatrix);
+    plan_options_ = plan_options(options, importance_ ? &*importance_ : nullptr);
+    calibrated_ = layerwise_options(options.rounding, false, Transform::None);
+    if (!options.mixed.recipe.empty()) {
+      recipe_ = read_recipe(options.mixed.recipe);
+      plan_options_.recipe = &recipe_;
+    }
+  }
+
+  void run() {
+    const auto start = std::chrono::steady_clock::now();
+    metadata_ = gguf_metadata(source_);
+    if (importance_) tell_importance();
+    if (plan_options_.layerwise && !options_.plan_only) {
+      calibration_ = read_calibration(common_, options_.rounding, source_, *calibrated_);
+      metadata_.set("quantize.calibration.texts", calibration_.description);
+      metadata_.set("quantize.calibration.hash", calibration_.hash);
+    }
+    if (options_.mixed.has_target()) choose();
+    plan_ = make_plan(source_, plan_options_);
+    if (!common_.quiet()) tell_notes(plan_);
+    if (!options_.mixed.recipe_out.empty()) write_text_file(options_.mixed.recipe_out, recipe_text(plan_));
+    if (options_.plan_only) {
+      std::optional<Effort> effort;
+      if (options_.rehearse) effort = rehearse(common_, options_, plan_, source_);
+      print_plan(common_, plan_, effort);
+      if (!common_.json && plan_options_.recipe != nullptr) fmt::print("{}", types_table(plan_));
+      return;
+    }
+    const bool written = mixed_ && mixed_->measured_kld;
+    bytes_ = written ? std::filesystem::file_size(options_.out) : write(plan_, options_.out);
+    tell_result(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+  }
+
+ private:
+  void tell_importance() {
+    metadata_.set("quantize.imatrix.file", options_.imatrix);
+    if (!importance_->datasets.empty()) metadata_.set("quantize.imatrix.dataset", importance_->datasets.front());
+    metadata_.set("quantize.imatrix.entries_count", static_cast<uint32_t>(importance_->entries.size()));
+    metadata_.set("quantize.imatrix.chunks_count", importance_->chunk_count);
+  }
+
+  void choose() {
+    std::function<void(const Recipe&, const std::string&)> write_trial;
+    if (!options_.plan_only) {
+      write_trial = [this](const Recipe& recipe, const std::string& path) {
+        PlanOptions trial = plan_options_;
+        trial.recipe = &recipe;
+        Plan plan = make_plan(source_, trial);
+        write(plan, path);
+      };
+    }
+    mixed_ = choose_types(common_, options_.mixed, options_.rounding, source_, plan_options_, metadata_,
+                          calibration_.ids, options_.out, pool_, write_trial);
+    recipe_ = mixed_->plan.recipe;
+    plan_options_.recipe = &recipe_;
+    if (!common_.quiet()) {
+      fmt::print(stderr, "types chosen for {}: predicted KL divergence {:.4f}\n", human_bytes(mixed_->plan.bytes),
+                 mixed_->plan.predicted_kld);
+    }
+  }
+
+  uint64_t write(Plan& plan, const std::string& path) {
+    GgufMetadata metadata = metadata_;
+    if (plan_options_.recipe != nullptr || options_.mixed.has_target()) metadata.set(kRecipeKey, recipe_text(plan));
+    estimate_importance(plan, source_, pool_);
+    if (!calibrated_) return write_gguf(plan, source_, std::move(metadata), path, pool_);
+    auto journal = open_journal(common_, options_.rounding, source_, calibration_, *calibrated_, path, plan_key(plan));
+    const uint64_t bytes = write_gguf(plan, source_, std::move(metadata), path, pool_, [&](TensorWriter& writer) {
+      const auto target = gguf_target(plan, source_, writer, pool_);
+      const auto reports = round_layerwise(source_, calibration_.ids, calibration_.length, *calibrated_, *target, pool_,
+                                           journal ? &*journal : nullptr);
+      tell_reports(common_, options_.rounding, calibration_, reports);
+    });
+    if (journal) journal->remove();
+    return bytes;
+  }
+
+  void tell_result(double seconds) const {
+    if (common_.json) {
+      Json out = {{"bytes", bytes_},
+                  {"bits_per_weight", plan_.bits_per_weight()},
+                  {"seconds", seconds},
+                  {"peak_memory_bytes", peak_memory_bytes()},
+                  {"fallbacks", fallbacks_json(plan_)}};
+      if (mixed_) out["predicted_kld"] = mixed_->plan.predicted_kld;
+      if (mixed_ && mixed_->measured_kld) {
+        out["measured_kld"] = mixed_->measured_kld->value;
+        out["measured_kld_error"] = mixed_->measured_kld->error;
+      }
+      return print_json(out);
+    }
+    fmt::print("{}: {}, {:.3f} bits per weight; {:.1f} s, {} of memory at most\n", options_.out, human_bytes(bytes_),
+               plan_.bits_per_weight(), seconds, human_bytes(peak_memory_bytes()));
+    if (mixed_ && mixed_->measured_kld) {
+      constexpr double kConfidence = 1.96;  // 95 %
+      fmt::print("mean KL divergence {:.4f} +- {:.4f} on text held out of calibration\n", mixed_->measured_kld->value,
+                 kConfidence * mixed_->measured_kld->error);
+    }
+    if (mixed_) fmt::print("{}", types_table(plan_));
+  }
+
+  const Common& common_;
+  const Options& options_;
+  const ModelSource source_;
+  ThreadPool pool_;
+  std::optional<ImportanceMatrix> importance_;
+  PlanOptions plan_options_;
+  std::optional<LayerwiseOptions> calibrated_;
+  GgufMetadata metadata_;
+  CalibrationTokens calibration_;
+  Recipe recipe_;
+  std::optional<MixedResult> mixed_;
+  Plan plan_;
+  uint64_t bytes_ = 0;
+};
+
 void quantize(const Common& common, const Options& options) {
+  check_targets(options);
   if (quantize_directory(common, {options.in, options.out, options.scheme, options.search, options.strict,
                                   options.allow_requantize, options.plan_only, options.rehearse, options.rounding})) {
     return;
   }
-  const auto start = std::chrono::steady_clock::now();
-  std::optional<ImportanceMatrix> importance;
-  if (!options.imatrix.empty()) importance = read_imatrix(options.imatrix);
-  const PlanOptions plan_opts = plan_options(options, importance ? &*importance : nullptr);
-  const ModelSource source = open_model(options.in);
-  Plan plan = make_plan(source, plan_opts);
-  if (!common.quiet()) tell_notes(plan);
-  if (options.plan_only) {
-    std::optional<Effort> effort;
-    if (options.rehearse) effort = rehearse(common, options, plan, source);
-    return print_plan(common, plan, effort);
-  }
-
-  GgufMetadata metadata = gguf_metadata(source);
-  if (importance) {
-    metadata.set("quantize.imatrix.file", options.imatrix);
-    if (!importance->datasets.empty()) metadata.set("quantize.imatrix.dataset", importance->datasets.front());
-    metadata.set("quantize.imatrix.entries_count", static_cast<uint32_t>(importance->entries.size()));
-    metadata.set("quantize.imatrix.chunks_count", importance->chunk_count);
-  }
-  ThreadPool pool(common.threads);
-  estimate_importance(plan, source, pool);
-  uint64_t bytes = 0;
-  if (const auto calibrated = layerwise_options(options.rounding, false, Transform::None)) {
-    const CalibrationTokens calibration = read_calibration(common, options.rounding, source, *calibrated);
-    metadata.set("quantize.calibration.texts", calibration.description);
-    metadata.set("quantize.calibration.hash", calibration.hash);
-    auto journal =
-        open_journal(common, options.rounding, source, calibration, *calibrated, options.out, plan_key(plan));
-    bytes = write_gguf(plan, source, std::move(metadata), options.out, pool, [&](TensorWriter& writer) {
-      const auto target = gguf_target(plan, source, writer, pool);
-      const auto reports = round_layerwise(source, calibration.ids, calibration.length, *calibrated, *target, pool,
-                                           journal ? &*journal : nullptr);
-      tell_reports(common, options.rounding, calibration, reports);
-    });
-    if (journal) journal->remove();
-  } else {
-    bytes = write_gguf(plan, source, std::move(metadata), options.out, pool);
-  }
-  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  if (common.json) {
-    return print_json({{"bytes", bytes},
-                       {"bits_per_weight", plan.bits_per_weight()},
-                       {"seconds", seconds},
-                       {"peak_memory_bytes", peak_memory_bytes()},
-                       {"fallbacks", fallbacks_json(plan)}});
-  }
-  fmt::print("{}: {}, {:.3f} bits per weight; {:.1f} s, {} of memory at most\n", options.out, human_bytes(bytes),
-             plan.bits_per_weight(), seconds, human_bytes(peak_memory_bytes()));
+  GgufQuantizer(common, options).run();
 }
 
 std::string scheme_list() {
@@ -224,11 +316,12 @@ void add_quantize(CLI::App& app, Common& common) {
       "  lowbit quantize ./llama-7b ./llama-7b-gptq gptq-4bit-128g --calib my-texts.jsonl\n"
       "  lowbit quantize ./llama-7b llama-7b-q3_k_m.gguf Q3_K_M --imatrix llama-7b.imatrix\n"
       "  lowbit quantize ./llama-7b out.gguf Q4_K_M --tensor-type 'ffn_down=Q6_K' --tensor-type 'blk\\.0\\.=Q8_0'\n"
+      "  lowbit quantize ./llama-7b llama-7b.gguf --target-size 4GiB        # types chosen for each tensor\n"
       "  lowbit quantize ./llama-7b out.gguf Q4_K_M --plan       # what it would be, without doing it\n" +
           scheme_list());
   command->add_option("in", options->in, "Model: Hugging Face directory, or an F32, F16 or BF16 GGUF file")->required();
   command->add_option("out", options->out, "GGUF file to write, or the directory to make")->required();
-  command->add_option("scheme", options->scheme, "One of the schemes below")->required();
+  command->add_option("scheme", options->scheme, "One of the schemes below; none with a target or a recipe");
   command->add_option("--imatrix", options->imatrix, "Importance matrix, from lowbit calibrate or llama-imatrix");
   command->add_option("--search", options->search,
                       "How scales of a directory scheme are found: squares (default), absmax, minmax, range, hqq");
@@ -237,6 +330,7 @@ void add_quantize(CLI::App& app, Common& common) {
   command->add_option("--output-tensor-type", options->output_type, "Type of the output matrix");
   command->add_option("--token-embedding-type", options->embedding_type, "Type of the token embedding");
   add_rounding_options(*command, options->rounding);
+  add_mixed_options(*command, options->mixed);
   command->add_flag("--pure", options->pure, "No mixture: every matrix gets the scheme's base type");
   command->add_flag("--strict", options->strict,
                     "Refuse rows that the wanted type cannot hold, instead of falling back");

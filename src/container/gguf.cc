@@ -159,45 +159,50 @@ GgufFile::GgufFile(const std::filesystem::path& path) {
   for (const auto key : {kSplitNo, kSplitCount, kSplitTensors}) metadata_.erase(key);
 }
 
-GgufWriter::GgufWriter(const std::filesystem::path& path, const GgufMetadata& metadata,
-                       const std::vector<TensorInfo>& tensors)
-    : file_(path) {
-  const std::string where = path.string();
+GgufLayout::GgufLayout(const GgufMetadata& metadata, const std::vector<TensorInfo>& tensors, const std::string& where) {
   const uint64_t alignment = planned_alignment(metadata, where);
-  HeaderBuilder header;
-  header.bytes() = "GGUF";
-  header.number<uint32_t>(3);
-  header.number<uint64_t>(tensors.size());
-  header.number<uint64_t>(metadata.entries().size());
+  HeaderBuilder builder;
+  builder.bytes() = "GGUF";
+  builder.number<uint32_t>(3);
+  builder.number<uint64_t>(tensors.size());
+  builder.number<uint64_t>(metadata.entries().size());
   for (const auto& [key, value] : metadata.entries()) {
     check_name(key, "a metadata key", where);
-    header.text(key);
-    header.value(value);
+    builder.text(key);
+    builder.value(value);
   }
-  std::vector<uint64_t> offsets;
   std::set<std::string_view> names;
   uint64_t data_bytes = 0;
   for (const TensorInfo& tensor : tensors) {
     check_planned(tensor, where);
     if (!names.insert(tensor.name).second) fail("{}: tensor {} is to be written twice", where, tensor.name);
-    header.text(tensor.name);
-    header.number<uint32_t>(static_cast<uint32_t>(tensor.shape.size()));
-    for (auto d = tensor.shape.rbegin(); d != tensor.shape.rend(); ++d) header.number<int64_t>(*d);
-    header.number<int32_t>(ggml_type(*tensor.encoding));
-    header.number<uint64_t>(data_bytes);
+    builder.text(tensor.name);
+    builder.number<uint32_t>(static_cast<uint32_t>(tensor.shape.size()));
+    for (auto d = tensor.shape.rbegin(); d != tensor.shape.rend(); ++d) builder.number<int64_t>(*d);
+    builder.number<int32_t>(ggml_type(*tensor.encoding));
+    builder.number<uint64_t>(data_bytes);
     offsets.push_back(data_bytes);
     if (__builtin_add_overflow(data_bytes, padded(checked_bytes(tensor, where), alignment), &data_bytes) ||
         data_bytes > (uint64_t{1} << 62)) {
       fail("{}: the tensors have more than 2^62 bytes", where);
     }
   }
-  header.bytes().resize(padded(header.bytes().size(), alignment), '\0');
+  builder.bytes().resize(padded(builder.bytes().size(), alignment), '\0');
+  header = std::move(builder.bytes());
+  for (uint64_t& offset : offsets) offset += header.size();
+  file_bytes = header.size() + data_bytes;
+}
+
+GgufWriter::GgufWriter(const std::filesystem::path& path, const GgufMetadata& metadata,
+                       const std::vector<TensorInfo>& tensors)
+    : file_(path) {
+  const GgufLayout layout(metadata, tensors, path.string());
   for (size_t i = 0; i < tensors.size(); ++i) {
-    slots_.add(tensors[i].name, header.bytes().size() + offsets[i], checked_bytes(tensors[i], where));
+    slots_.add(tensors[i].name, layout.offsets[i], checked_bytes(tensors[i], path.string()));
   }
-  file_bytes_ = header.bytes().size() + data_bytes;
+  file_bytes_ = layout.file_bytes;
   file_.reserve(file_bytes_);
-  file_.write(0, std::as_bytes(std::span(header.bytes())));
+  file_.write(0, std::as_bytes(std::span(layout.header)));
 }
 
 void GgufWriter::write(size_t tensor, uint64_t offset, std::span<const std::byte> bytes) {

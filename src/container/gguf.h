@@ -70,6 +70,14 @@ class GgufFile : public MappedStore {
   GgufMetadata metadata_;
 };
 
+/// How a file is laid out: its whole header, and where each tensor's data begin. Throws Error as GgufWriter does.
+struct GgufLayout {
+  GgufLayout(const GgufMetadata& metadata, const std::vector<TensorInfo>& tensors, const std::string& where);
+  std::string header;
+  std::vector<uint64_t> offsets;  ///< from the file's begin
+  uint64_t file_bytes = 0;
+};
+
 class GgufWriter : public TensorWriter {
  public:
   /// Writes the whole header at once and reserves the disk space of all tensors. TensorInfo::bytes of the plan is

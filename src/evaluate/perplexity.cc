@@ -55,21 +55,17 @@ std::vector<int32_t> cut(const EvaluatedModel& model, std::string_view text, con
 
 class Evaluator {
  public:
-  Evaluator(const EvaluatedModel& model, const EvaluatedModel* reference, std::string_view text,
+  Evaluator(const EvaluatedModel& model, const EvaluatedModel* reference, std::vector<int32_t> tokens,
             const EvaluateOptions& options)
       : options_(options),
         first_(options.hugging_face ? 0 : options.context / 2),
-        tokens_(cut(model, text, options)),
+        tokens_(std::move(tokens)),
         model_(model, options.context) {
     if (!reference) return;
     const int64_t vocab = model.transformer.config().vocab, other = reference->transformer.config().vocab;
     if (vocab != other) {
       fail("{} has a vocabulary of {} tokens and {} one of {}: compare models of the same tokenizer", model.name, vocab,
            reference->name, other);
-    }
-    if (cut(*reference, text, options) != tokens_) {
-      fail("{} and {} split the text into different tokens: compare models of the same tokenizer", model.name,
-           reference->name);
     }
     reference_.emplace(*reference, options.context);
   }
@@ -149,7 +145,18 @@ class Evaluator {
 
 Evaluation evaluate(const EvaluatedModel& model, const EvaluatedModel* reference, std::string_view text,
                     const EvaluateOptions& options) {
-  return Evaluator(model, reference, text, options).run();
+  std::vector<int32_t> tokens = cut(model, text, options);
+  if (reference != nullptr && model.transformer.config().vocab == reference->transformer.config().vocab &&
+      cut(*reference, text, options) != tokens) {
+    fail("{} and {} split the text into different tokens: compare models of the same tokenizer", model.name,
+         reference->name);
+  }
+  return evaluate(model, reference, std::move(tokens), options);
+}
+
+Evaluation evaluate(const EvaluatedModel& model, const EvaluatedModel* reference, std::vector<int32_t> tokens,
+                    const EvaluateOptions& options) {
+  return Evaluator(model, reference, std::move(tokens), options).run();
 }
 
 Json to_json(const Evaluation& e) {

@@ -46,6 +46,10 @@ struct Evaluation {
 Evaluation evaluate(const EvaluatedModel& model, const EvaluatedModel* reference, std::string_view text,
                     const EvaluateOptions& options);
 
+/// The same for tokens that are cut already: [chunks, context]. Both models have one vocabulary, or Error.
+Evaluation evaluate(const EvaluatedModel& model, const EvaluatedModel* reference, std::vector<int32_t> tokens,
+                    const EvaluateOptions& options);
+
 /// Keys: perplexity, perplexity_error, tokens, chunks, context, seconds; with a reference also reference_perplexity,
 /// reference_perplexity_error, perplexity_ratio, perplexity_ratio_error, mean_kld, mean_kld_error, median_kld, kld_p90,
 /// kld_p95, kld_p99, kld_p999, max_kld, top1_agreement, top1_agreement_error, rms_delta_p, rms_delta_p_error,

@@ -97,14 +97,21 @@ LayerWeights load_layer(const ModelSource& source, int i, ThreadPool& pool, uint
   return layer;
 }
 
-TransformerWeights load_weights(const ModelSource& source, ThreadPool& pool) {
+void load_output(const ModelSource& source, ThreadPool& pool, std::vector<float>& norm, Linear& matrix,
+                 uint64_t& bytes) {
   const ModelConfig& c = source.config;
-  TransformerWeights w;
-  for (int i = 0; i < static_cast<int>(c.layers); ++i) w.layers.push_back(load_layer(source, i, pool, w.bytes));
   Loader load(source, pool);
-  w.output_norm = load.vector({Role::OutputNorm}, c.hidden);
-  w.output = load.linear(output_matrix(c), c.vocab, c.hidden);
-  w.bytes += load.bytes();
+  norm = load.vector({Role::OutputNorm}, c.hidden);
+  matrix = load.linear(output_matrix(c), c.vocab, c.hidden);
+  bytes += load.bytes();
+}
+
+TransformerWeights load_weights(const ModelSource& source, ThreadPool& pool) {
+  TransformerWeights w;
+  for (int i = 0; i < static_cast<int>(source.config.layers); ++i) {
+    w.layers.push_back(load_layer(source, i, pool, w.bytes));
+  }
+  load_output(source, pool, w.output_norm, w.output, w.bytes);
   return w;
 }
 

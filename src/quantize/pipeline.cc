@@ -74,13 +74,13 @@ void check_finite(const TensorStore& store, const OutputTensor& tensor, int64_t 
        store.where(), tensor.source->name, begin + at / cols, at % cols);
 }
 
-GgufMetadata complete(GgufMetadata metadata, const Plan& plan) {
+}  // namespace
+
+GgufMetadata complete_metadata(GgufMetadata metadata, const Plan& plan) {
   metadata.set("general.file_type", static_cast<uint32_t>(plan.mixture->file_type));
   metadata.set("general.quantization_version", kQuantizationVersion);
   return metadata;
 }
-
-}  // namespace
 
 void read_output_rows(const TensorStore& store, const OutputTensor& tensor, int64_t begin, int64_t count, float* out) {
   const int64_t cols = tensor.cols();
@@ -141,7 +141,7 @@ void write_tensors(const std::vector<PlannedTensor>& tensors, const TensorStore&
 uint64_t write_gguf(const Plan& plan, const ModelSource& source, GgufMetadata metadata,
                     const std::filesystem::path& path, ThreadPool& pool,
                     const std::function<void(TensorWriter&)>& more) {
-  GgufWriter writer(path, complete(std::move(metadata), plan), output_infos(plan.tensors));
+  GgufWriter writer(path, complete_metadata(std::move(metadata), plan), output_infos(plan.tensors));
   write_tensors(plan.tensors, *source.store, writer, "quantizing", pool);
   if (more) more(writer);
   writer.finish();

@@ -16,8 +16,11 @@ namespace lowbit {
 void write_tensors(const std::vector<PlannedTensor>& tensors, const TensorStore& store, TensorWriter& writer,
                    const std::string& label, ThreadPool& pool);
 
-/// Writes the planned GGUF file; `metadata` is everything but what the plan itself decides (general.file_type,
-/// general.quantization_version). `more` writes the tensors that are not streamed. Returns the file's size in bytes.
+/// The metadata with what the plan itself decides: general.file_type, general.quantization_version.
+GgufMetadata complete_metadata(GgufMetadata metadata, const Plan& plan);
+
+/// Writes the planned GGUF file; `metadata` is everything but what the plan itself decides. `more` writes the tensors
+/// that are not streamed. Returns the file's size in bytes.
 uint64_t write_gguf(const Plan& plan, const ModelSource& source, GgufMetadata metadata,
                     const std::filesystem::path& path, ThreadPool& pool,
                     const std::function<void(TensorWriter&)>& more = {});

@@ -1,5 +1,7 @@
 #include "quantize/plan.h"
 
+#include <algorithm>
+#include <map>
 #include <regex>
 
 #include "base/error.h"
@@ -45,13 +47,23 @@ class Overrides {
   std::vector<Rule> rules_;
 };
 
-/// The encoding that somebody asked for; nullptr: the tensor is no matrix, and is stored as the layout says.
-const Encoding* wanted_by(const ModelSource& source, const PlanOptions& options, const OutputTensor& tensor,
-                          Overrides& overrides) {
-  if (!is_matrix(tensor.id)) return nullptr;
+/// The encoding that the user asked for this very tensor, or nullptr.
+const Encoding* override_of(const ModelSource& source, const PlanOptions& options, const OutputTensor& tensor,
+                            Overrides& overrides) {
   if (const Encoding* chosen = overrides.find(tensor.name)) return chosen;
   if (tensor.id == output_matrix(source.config) && options.output != nullptr) return options.output;
-  if (tensor.id.role == Role::TokenEmbedding && options.embedding != nullptr) return options.embedding;
+  return tensor.id.role == Role::TokenEmbedding ? options.embedding : nullptr;
+}
+
+const Encoding* wanted_by(const ModelSource& source, const PlanOptions& options, const OutputTensor& tensor) {
+  if (options.recipe != nullptr) {
+    const auto found = options.recipe->types.find(tensor.name);
+    if (found != options.recipe->types.end()) return found->second;
+    if (options.mixture == nullptr) {
+      fail("{}: has no line for {}; add one, or name a scheme for what the recipe leaves out", options.recipe->where,
+           tensor.name);
+    }
+  }
   if (options.pure) return &encoding(options.mixture->base);
   return &encoding(wanted_encoding(*options.mixture, source.config, options.importance != nullptr || options.layerwise,
                                    tensor.id, tensor.cols()));
@@ -89,6 +101,30 @@ std::vector<float> importance_of(const PlanOptions& options, const PlannedTensor
   return values;
 }
 
+void check_recipe(const Recipe& recipe, const Plan& plan) {
+  for (const auto& [name, encoding] : recipe.types) {
+    const bool known = std::ranges::any_of(
+        plan.tensors, [&](const PlannedTensor& t) { return t.tensor.name == name && is_matrix(t.tensor.id); });
+    if (!known) fail("{}: the model has no matrix {}: the recipe is another model's", recipe.where, name);
+  }
+}
+
+/// What llama.cpp's general.file_type may call a file without a mixture of its own.
+const Mixture* nearest_mixture(const Plan& plan) {
+  std::map<EncodingId, int64_t> weights;
+  for (const PlannedTensor& t : plan.tensors) {
+    if (t.tensor.id.layer >= 0 && is_matrix(t.tensor.id)) weights[t.encoding->id] += t.tensor.elements();
+  }
+  const Mixture* out = &mixtures().front();
+  int64_t most = 0;
+  for (const Mixture& mixture : mixtures()) {
+    if (weights[mixture.base] <= most) continue;
+    most = weights[mixture.base];
+    out = &mixture;
+  }
+  return out;
+}
+
 }  // namespace
 
 Plan make_plan(const ModelSource& source, const PlanOptions& options) {
@@ -98,8 +134,13 @@ Plan make_plan(const ModelSource& source, const PlanOptions& options) {
   for (OutputTensor& tensor : gguf_tensors(source)) {
     PlannedTensor planned;
     const int64_t cols = tensor.cols();
-    const Encoding* wanted = wanted_by(source, options, tensor, overrides);
-    planned.wanted = planned.encoding = wanted != nullptr ? wanted : &encoding(EncodingId::F32);
+    planned.wanted = &encoding(EncodingId::F32);  // what is no matrix is small
+    if (is_matrix(tensor.id)) {
+      const Encoding* chosen = override_of(source, options, tensor, overrides);
+      planned.fixed = chosen != nullptr;
+      planned.wanted = chosen != nullptr ? chosen : wanted_by(source, options, tensor);
+    }
+    planned.encoding = planned.wanted;
     if (cols % planned.wanted->block != 0) {
       planned.encoding = &encoding(fallback_encoding(planned.wanted->id, cols));
       if (options.strict) {
@@ -119,6 +160,8 @@ Plan make_plan(const ModelSource& source, const PlanOptions& options) {
     plan.tensors.push_back(std::move(planned));
   }
   overrides.check_all_used();
+  if (options.recipe != nullptr) check_recipe(*options.recipe, plan);
+  if (plan.mixture == nullptr) plan.mixture = nearest_mixture(plan);
   return plan;
 }
 

@@ -1,0 +1,182 @@
+#include "cli/mixed_precision.h"
+
+#include <fmt/core.h>
+#include <fmt/ranges.h>
+
+#include <cmath>
+#include <map>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "evaluate/perplexity.h"
+#include "quantize/held_out.h"
+#include "quantize/prior.h"
+
+namespace lowbit {
+namespace {
+
+constexpr int64_t kHeldOutSamples = 24;
+constexpr int64_t kHeldOutLength = 512;
+
+std::vector<const Encoding*> candidates(const MixedOptions& options) {
+  if (options.types.empty()) return default_candidates();
+  std::vector<const Encoding*> out;
+  for (const std::string& name : CLI::detail::split(options.types, ',')) {
+    const Encoding* found = find_encoding(name);
+    if (found == nullptr || found->kind == EncodingKind::Raw || found->run_only) {
+      fail("--types {}: {} is no type; write them like Q3_K,Q4_K,Q6_K", options.types, name);
+    }
+    out.push_back(found);
+  }
+  return out;
+}
+
+Sensitivity sensitivity_of(const Common& common, const MixedOptions& options, const SensitivityRequest& request,
+                           ThreadPool& pool) {
+  if (!options.sensitivity.empty() && std::filesystem::exists(options.sensitivity)) {
+    return read_sensitivity(options.sensitivity, sensitivity_key(request));
+  }
+  if (!common.quiet()) {
+    fmt::print(stderr, "measuring how much each matrix matters; about {} of memory\n",
+               human_bytes(sensitivity_memory(request.source.config)));
+  }
+  Sensitivity out = measure_sensitivity(request, pool);
+  if (!options.sensitivity.empty()) write_sensitivity(options.sensitivity, out);
+  return out;
+}
+
+/// A file that is gone when its maker is.
+class TrialFile {
+ public:
+  explicit TrialFile(const std::string& out) : path_(out + ".trial.gguf") {}
+  ~TrialFile() {
+    std::error_code ignored;
+    std::filesystem::remove(path_, ignored);
+  }
+  TrialFile(const TrialFile&) = delete;
+  TrialFile& operator=(const TrialFile&) = delete;
+  const std::string& path() const { return path_; }
+
+ private:
+  const std::string path_;
+};
+
+}  // namespace
+
+uint64_t parse_size(const std::string& text, const char* option) {
+  static const std::map<std::string, double, std::less<>> units = {
+      {"", 1},       {"b", 1},      {"kb", 1e3},     {"mb", 1e6},     {"gb", 1e9},     {"tb", 1e12},   {"k", 0x1p10},
+      {"m", 0x1p20}, {"g", 0x1p30}, {"kib", 0x1p10}, {"mib", 0x1p20}, {"gib", 0x1p30}, {"tib", 0x1p40}};
+  size_t used = 0;
+  double value = 0;
+  try {
+    value = std::stod(text, &used);
+  } catch (const std::logic_error&) {
+  }
+  std::string unit = text.substr(used);
+  std::erase(unit, ' ');
+  const auto found = units.find(CLI::detail::to_lower(unit));
+  if (used == 0 || found == units.end() || !(value > 0) || value * found->second > 0x1p62) {
+    fail("{} {}: should be a size such as 95MiB, 7.5GiB or 4000000000", option, text);
+  }
+  return static_cast<uint64_t>(value * found->second);
+}
+
+void add_mixed_options(CLI::App& command, MixedOptions& options) {
+  CLI::Option* size = command.add_option("--target-size", options.target_size,
+                                         "In place of a scheme: the best file of at most this size, such as 7.5GiB");
+  CLI::Option* bpw = command.add_option("--target-bpw", options.target_bpw, "The same, in bits per weight")
+                         ->check(CLI::Range(0.1, 32.0));
+  CLI::Option* kld = command
+                         .add_option("--max-kld", options.max_kld,
+                                     "The smallest file whose mean KL divergence from the original is at most this, "
+                                     "measured on text held out of calibration")
+                         ->check(CLI::Range(1e-6, 100.0));
+  size->excludes(bpw)->excludes(kld);
+  bpw->excludes(kld);
+  command.add_option("--types", options.types, "Types to choose from, such as Q3_K,Q4_K,Q6_K; default: all");
+  command.add_option("--sensitivity", options.sensitivity,
+                     "Keep what was measured in this file, and take it from there the next time");
+  CLI::Option* recipe =
+      command.add_option("--recipe", options.recipe, "In place of a scheme, or beside it: a file of lines TENSOR=TYPE");
+  command.add_option("--recipe-out", options.recipe_out, "Write the types chosen to a file that --recipe takes");
+  for (CLI::Option* target : {size, bpw, kld}) recipe->excludes(target);
+}
+
+MixedResult choose_types(const Common& common, const MixedOptions& mixed, const RoundingOptions& rounding,
+                         const ModelSource& source, PlanOptions options, const GgufMetadata& metadata,
+                         const std::vector<int32_t>& calibrated, const std::string& out, ThreadPool& pool,
+                         const std::function<void(const Recipe&, const std::string&)>& write) {
+  options.mixture = find_mixture("Q4_K_M");  // any: its types are replaced
+  Plan plan = make_plan(source, options);
+  estimate_importance(plan, source, pool);
+  CalibrationOptions text = rounding.calibration;
+  for (const std::string& file : rounding.texts) text.files.emplace_back(file);
+  const std::vector<const Encoding*> types = candidates(mixed);
+  const Sensitivity sensitivity = sensitivity_of(common, mixed, {source, plan, types, text}, pool);
+  const MixedPrecision precision(plan, sensitivity, types, metadata);
+  if (!mixed.target_size.empty()) {
+    return {precision.within_size(parse_size(mixed.target_size, "--target-size")), {}};
+  }
+  if (mixed.target_bpw > 0) return {precision.within_bits_per_weight(mixed.target_bpw), {}};
+  if (!write) return {precision.within_kld(mixed.max_kld), {}};
+
+  const Tokenizer tokenizer(read_tokenizer(source));
+  text.length = std::min(kHeldOutLength, source.config.context);
+  text.samples = kHeldOutSamples;
+  const std::vector<std::vector<int32_t>> used = {calibrated, sensitivity_tokens(source.config, tokenizer, text)};
+  const CalibrationTokens held_out = held_out_tokens(source.config, tokenizer, text, used);
+  if (!held_out.note.empty() && !common.quiet()) fmt::print(stderr, "note: {}\n", held_out.note);
+  Transformer reference(source, pool);
+  const EvaluatedModel reference_view{reference, tokenizer, source.path.string()};
+  const TrialFile trial(out);
+  MixedResult result;
+  result.plan = within_measured_kld(precision, mixed.max_kld, [&](const MixedPlan& attempt) {
+    write(attempt.recipe, trial.path());
+    const ModelSource quantized = open_model(trial.path());
+    Transformer model(quantized, pool);
+    const EvaluatedModel view{model, tokenizer, trial.path()};
+    EvaluateOptions evaluation;
+    evaluation.context = held_out.length;
+    const Estimate kld = evaluate(view, &reference_view, held_out.ids, evaluation).divergence->mean_kld;
+    if (!common.quiet()) {
+      fmt::print(stderr, "{}: predicted KL divergence {:.4f}, measured {:.4f}\n", human_bytes(attempt.bytes),
+                 attempt.predicted_kld, kld.value);
+    }
+    if (kld.value > mixed.max_kld) return kld.value;
+    std::filesystem::rename(trial.path(), out);
+    result.measured_kld = kld;
+    return kld.value;
+  });
+  return result;
+}
+
+std::string types_table(const Plan& plan) {
+  struct Row {
+    uint64_t weights = 0, bytes = 0;
+    std::map<EncodingId, int> types;
+  };
+  std::vector<std::pair<std::string, Row>> rows;
+  for (const PlannedTensor& t : plan.tensors) {
+    if (!is_matrix(t.tensor.id)) continue;
+    std::string kind = t.tensor.name.substr(0, t.tensor.name.rfind('.'));
+    if (t.tensor.id.layer >= 0) kind = kind.substr(kind.rfind('.') + 1);
+    auto row = std::ranges::find(rows, kind, &std::pair<std::string, Row>::first);
+    if (row == rows.end()) row = rows.insert(rows.end(), {kind, {}});
+    row->second.weights += static_cast<uint64_t>(t.tensor.elements());
+    row->second.bytes += t.bytes;
+    ++row->second.types[t.encoding->id];
+  }
+  std::string out;
+  for (const auto& [kind, row] : rows) {
+    std::string types;
+    for (const auto& [id, count] : row.types) {
+      types += fmt::format("{}{} {}", types.empty() ? "" : ", ", encoding(id).name, count);
+    }
+    out += fmt::format("  {:<12} {:>9.1f} M weights {:>7.3f} bits   {}\n", kind, static_cast<double>(row.weights) / 1e6,
+                       8.0 * static_cast<double>(row.bytes) / static_cast<double>(row.weights), types);
+  }
+  return out;
+}
+
+}  // namespace lowbit

@@ -1,0 +1,438 @@
+#include "evaluate/sensitivity.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+
+#include "base/error.h"
+#include "base/progress.h"
+#include "evaluate/divergence.h"
+#include "evaluate/sensitivity_layers.h"
+#include "model/layer_pass.h"
+#include "quantize/pipeline.h"
+
+namespace lowbit {
+namespace {
+
+constexpr int64_t kProbeSamples = 6;    // one or two of each part of the built-in mix
+constexpr int64_t kInputSamples = 32;   // for the channels' second moments
+constexpr int64_t kLength = 128;        // tokens a sample; the second half of each is scored
+constexpr int64_t kSliceTokens = 1024;  // that go through a layer together
+constexpr int64_t kLogitRows = 64;
+constexpr int64_t kErrorRows = 256;  // of a matrix, evenly spread, on which relative errors are measured
+
+constexpr Role kLayerRoles[] = {Role::Q, Role::K, Role::V, Role::AttentionOutput, Role::Gate, Role::Up, Role::Down};
+
+Linear& linear_of(LayerWeights& layer, Role role) {
+  switch (role) {
+    case Role::Q:
+      return layer.q;
+    case Role::K:
+      return layer.k;
+    case Role::V:
+      return layer.v;
+    case Role::AttentionOutput:
+      return layer.attention_output;
+    case Role::Gate:
+      return layer.gate;
+    case Role::Up:
+      return layer.up;
+    default:
+      return layer.down;
+  }
+}
+
+/// The encoding of a matrix that is changed alone: coarse enough to show, fine enough to stay in the quadratic range.
+const Encoding& probe_encoding(int64_t cols) {
+  if (cols % 256 == 0) return encoding(EncodingId::Q3_K);
+  if (cols % 32 == 0) return encoding(EncodingId::Q4_0);
+  return encoding(EncodingId::F16);
+}
+
+CalibrationTokens samples(const ModelConfig& model, const Tokenizer& tokenizer, CalibrationOptions text,
+                          int64_t count) {
+  text.length = kLength;
+  text.samples = count;
+  return calibration_tokens(model, tokenizer, text);
+}
+
+/// Mean squares of each matrix's input channels.
+class Moments : public Tap {
+ public:
+  void input(const WeightId& weight, const float* x, int64_t tokens, int64_t cols) override {
+    Entry& entry = entries_[gguf_name(weight)];
+    entry.sums.resize(static_cast<size_t>(cols));
+    entry.tokens += tokens;
+    for (int64_t t = 0; t < tokens; ++t) {
+      for (int64_t c = 0; c < cols; ++c) {
+        const double value = static_cast<double>(x[t * cols + c]);
+        entry.sums[static_cast<size_t>(c)] += value * value;
+      }
+    }
+  }
+  std::vector<float> of(const WeightId& weight) const {
+    const Entry& entry = entries_.at(gguf_name(weight));
+    std::vector<float> out;
+    for (const double sum : entry.sums) out.push_back(static_cast<float>(sum / static_cast<double>(entry.tokens)));
+    return out;
+  }
+
+ private:
+  struct Entry {
+    std::vector<double> sums;
+    int64_t tokens = 0;
+  };
+  std::map<std::string, Entry> entries_;
+};
+
+/// A model with one changed matrix, on its way through the layers.
+struct Probe {
+  size_t matrix;
+  std::vector<float> x;  ///< [tokens, hidden]
+  double error = 0;      ///< relative error of the changed matrix
+  bool output = false;   ///< the changed matrix makes the logits
+  double divergence = 0;
+};
+
+class Meter {
+ public:
+  Meter(const SensitivityRequest& request, ThreadPool& pool)
+      : request_(request),
+        source_(request.source),
+        config_(source_.config),
+        pool_(pool),
+        pass_(one_layer(config_), pool, ActivationScales::Fine) {
+    for (int64_t i = 0; i < kSliceTokens / kLength; ++i) caches_.emplace_back(pass_.config, kLength);
+    for (size_t i = 0; i < request.plan.tensors.size(); ++i) {
+      const PlannedTensor& tensor = request.plan.tensors[i];
+      if (!is_matrix(tensor.tensor.id)) continue;
+      index_[tensor.tensor.name] = planned_.size();
+      planned_.push_back(&tensor);
+      MatrixSensitivity& matrix = out_.matrices.emplace_back();
+      matrix.tensor = tensor.tensor.name;
+      for (const Encoding* e : candidates_for(request.candidates, tensor.tensor.cols()))
+        matrix.errors.emplace_back(e, 0);
+    }
+  }
+
+  Sensitivity run() {
+    out_.measured_on = sensitivity_key(request_);
+    const Tokenizer tokenizer(read_tokenizer(source_));
+    const CalibrationTokens probes = samples(config_, tokenizer, request_.calibration, kProbeSamples);
+    const CalibrationTokens inputs = samples(config_, tokenizer, request_.calibration, kInputSamples);
+    tokens_ = static_cast<int64_t>(probes.ids.size());
+
+    const MeasuredLayers layers(config_, tokens_);
+    Progress progress("measuring sensitivity", layers.work());
+    base_ = embed(probes.ids);
+    inputs_ = embed(inputs.ids);
+    start_embedding_probe(probes.ids);
+    for (int l = 0; l < static_cast<int>(config_.layers); ++l) {
+      layer(l, layers.measured(l));
+      progress.add(probes_.size(), fmt::format("layer {}", l));
+    }
+    finish();
+    interpolate(layers);
+    return std::move(out_);
+  }
+
+ private:
+  static ModelConfig one_layer(ModelConfig config) {
+    config.layers = 1;
+    return config;
+  }
+
+  std::vector<float> embed(std::span<const int32_t> ids) const {
+    const TensorInfo& table = source_.store->at(source_.name({Role::TokenEmbedding}));
+    std::vector<float> x(ids.size() * static_cast<size_t>(config_.hidden));
+    for (size_t t = 0; t < ids.size(); ++t) {
+      read_rows(*source_.store, table, ids[t], 1, x.data() + static_cast<int64_t>(t) * config_.hidden);
+    }
+    return x;
+  }
+
+  /// Sends hidden states through a layer.
+  void forward(const LayerWeights& weights, std::vector<float>& x, Tap* tap) {
+    const int64_t hidden = config_.hidden, tokens = static_cast<int64_t>(x.size()) / hidden;
+    for (int64_t begin = 0; begin < tokens; begin += kSliceTokens) {
+      const int64_t count = std::min(kSliceTokens, tokens - begin);
+      pass_.tokens.clear();
+      for (int64_t t = 0; t < count; ++t) {
+        pass_.tokens.push_back({0, t % kLength, &caches_[static_cast<size_t>(t / kLength)], 0});
+      }
+      if (static_cast<int64_t>(pass_.x.size()) < count * hidden) pass_.x.resize(static_cast<size_t>(count * hidden));
+      std::copy_n(x.begin() + begin * hidden, count * hidden, pass_.x.begin());
+      pass_.set_angles();
+      pass_.attention_block(weights, 0, false, tap);
+      pass_.ffn_block(weights, tap);
+      std::copy_n(pass_.x.begin(), count * hidden, x.begin() + begin * hidden);
+    }
+  }
+
+  void layer(int l, bool measured) {
+    uint64_t bytes = 0;
+    LayerWeights weights = load_layer(source_, l, pool_, bytes);
+    Moments moments;
+    forward(weights, inputs_, &moments);
+    for (Probe& probe : probes_) forward(weights, probe.x, nullptr);
+    for (const Role role : kLayerRoles) {
+      const WeightId id{role, l};
+      const size_t matrix = index_.at(gguf_name(id));
+      const std::vector<float> squares = moments.of(id);
+      measure_errors(matrix, squares);
+      if (!measured) continue;
+      Probe probe;
+      probe.matrix = matrix;
+      probe.error = relative_error(matrix, probe_encoding(planned_[matrix]->tensor.cols()), squares);
+      probe.x = base_;
+      Linear changed = quantized(matrix, squares);
+      std::swap(linear_of(weights, role).w, changed.w);
+      forward(weights, probe.x, nullptr);
+      std::swap(linear_of(weights, role).w, changed.w);
+      probes_.push_back(std::move(probe));
+    }
+    forward(weights, base_, nullptr);
+  }
+
+  /// What the search of scales is given: rounding by calibration inputs takes their second moments.
+  const float* importance(size_t matrix, const std::vector<float>& squares) const {
+    const PlannedTensor& planned = *planned_[matrix];
+    if (!planned.importance.empty()) return planned.importance.data();
+    return planned.layerwise ? squares.data() : nullptr;
+  }
+
+  void round(const Encoding& to, float* rows, int64_t count, int64_t cols, const float* weights_of_channels) const {
+    if (to.kind == EncodingKind::Float) {
+      std::vector<std::byte> bytes(to.bytes(static_cast<uint64_t>(count * cols)));
+      encode_float(to, rows, count * cols, bytes.data());
+      return decode(to, bytes.data(), count * cols, rows);
+    }
+    std::vector<std::byte> bytes(to.bytes(static_cast<uint64_t>(count * cols)));
+    encode_rows(to, Search::Weighted, rows, count, cols, weights_of_channels, bytes.data());
+    decode(to, bytes.data(), count * cols, rows);
+  }
+
+  double relative_error(size_t matrix, const Encoding& to, const std::vector<float>& squares) const {
+    const OutputTensor& tensor = planned_[matrix]->tensor;
+    const int64_t rows = tensor.rows(), cols = tensor.cols(), count = std::min(rows, kErrorRows);
+    std::vector<double> error(static_cast<size_t>(count)), whole(static_cast<size_t>(count));
+    pool_.run(count, [&](int64_t i, int) {
+      std::vector<float> row(static_cast<size_t>(cols));
+      read_output_rows(*source_.store, tensor, i * rows / count, 1, row.data());
+      std::vector<float> rounded = row;
+      round(to, rounded.data(), 1, cols, importance(matrix, squares));
+      for (int64_t c = 0; c < cols; ++c) {
+        const auto at = static_cast<size_t>(c);
+        const double w = static_cast<double>(row[at]), d = static_cast<double>(rounded[at]) - w;
+        const double m = squares.empty() ? 1 : static_cast<double>(squares[at]);
+        error[static_cast<size_t>(i)] += m * d * d;
+        whole[static_cast<size_t>(i)] += m * w * w;
+      }
+    });
+    double errors = 0, sum = 0;
+    for (size_t i = 0; i < error.size(); ++i) {
+      errors += error[i];
+      sum += whole[i];
+    }
+    return sum > 0 ? errors / sum : 0;
+  }
+
+  void measure_errors(size_t matrix, const std::vector<float>& squares) {
+    for (auto& [to, error] : out_.matrices[matrix].errors) error = relative_error(matrix, *to, squares);
+  }
+
+  /// The matrix as it is after a round trip through its probe encoding, in Hugging Face's order of rows.
+  Linear quantized(size_t matrix, const std::vector<float>& squares) {
+    const OutputTensor& tensor = planned_[matrix]->tensor;
+    const Encoding& to = probe_encoding(tensor.cols());
+    const int64_t rows = tensor.rows(), cols = tensor.cols(), step = 16;
+    const Encoding& half = encoding(EncodingId::F16);  // as exact as the weights of most models, at half the memory
+    std::vector<std::byte> bytes(half.bytes(static_cast<uint64_t>(rows * cols)));
+    pool_.run((rows + step - 1) / step, [&](int64_t task, int) {
+      const int64_t first = task * step, count = std::min(step, rows - first);
+      std::vector<float> values(static_cast<size_t>(count * cols));
+      read_output_rows(*source_.store, tensor, first, count, values.data());
+      round(to, values.data(), count, cols, importance(matrix, squares));
+      encode_float(half, values.data(), count * cols, bytes.data() + first * cols * 2);
+    });
+    std::vector<int64_t> order;
+    if (config_.architecture->rope_interleaved_in_gguf) {
+      if (tensor.id.role == Role::Q) order = split_rows(rows, config_.heads);
+      if (tensor.id.role == Role::K) order = split_rows(rows, config_.kv_heads);
+    }
+    Linear out;
+    out.w = pack_matrix(half, rows, cols, bytes.data(), order.empty() ? nullptr : order.data(), pool_);
+    return out;
+  }
+
+  void start_embedding_probe(std::span<const int32_t> ids) {
+    Probe probe;
+    probe.matrix = index_.at(gguf_name({Role::TokenEmbedding}));
+    probe.output = config_.tied_embeddings;
+    probe.x = base_;
+    const Encoding& to = probe_encoding(config_.hidden);
+    pool_.run(static_cast<int64_t>(ids.size()), [&](int64_t t, int) {
+      round(to, probe.x.data() + t * config_.hidden, 1, config_.hidden, importance(probe.matrix, {}));
+    });
+    probes_.push_back(std::move(probe));
+  }
+
+  /// The normed hidden states of the scored tokens: [scored, hidden].
+  std::vector<float> scored(const std::vector<float>& x, const std::vector<float>& norm) const {
+    std::vector<float> out;
+    std::vector<float> row(static_cast<size_t>(config_.hidden));
+    for (int64_t t = 0; t < tokens_; ++t) {
+      if (t % kLength < kLength / 2) continue;
+      pass_.kernels.rms_norm(x.data() + t * config_.hidden, norm.data(), config_.hidden, pass_.eps, row.data());
+      out.insert(out.end(), row.begin(), row.end());
+    }
+    return out;
+  }
+
+  void finish() {
+    std::vector<float> norm;
+    Linear output;
+    uint64_t bytes = 0;
+    load_output(source_, pool_, norm, output, bytes);
+    const std::vector<float> base = scored(base_, norm);
+    const size_t head = index_.at(gguf_name({config_.tied_embeddings ? Role::TokenEmbedding : Role::Output}));
+    const std::vector<float> squares = mean_squares(base);
+    measure_errors(head, squares);
+    if (!config_.tied_embeddings) {
+      measure_errors(probes_.front().matrix, {});
+      probes_.front().error = relative_error(probes_.front().matrix, probe_encoding(config_.hidden), {});
+      Probe probe;
+      probe.matrix = head;
+      probe.output = true;
+      probe.x = base_;
+      probes_.push_back(std::move(probe));
+    }
+    const Linear changed = quantized(head, squares);
+    const double head_error = relative_error(head, probe_encoding(config_.hidden), squares);
+    std::vector<std::vector<float>> states;
+    for (Probe& probe : probes_) {
+      if (probe.output) probe.error = head_error;
+      states.push_back(scored(probe.x, norm));
+      probe.x = {};
+    }
+    compare(base, states, output, changed);
+  }
+
+  std::vector<float> mean_squares(const std::vector<float>& x) const {
+    std::vector<double> sums(static_cast<size_t>(config_.hidden));
+    for (size_t i = 0; i < x.size(); ++i)
+      sums[i % sums.size()] += static_cast<double>(x[i]) * static_cast<double>(x[i]);
+    std::vector<float> out;
+    for (const double sum : sums) out.push_back(static_cast<float>(sum / static_cast<double>(x.size() / sums.size())));
+    return out;
+  }
+
+  /// Divergence of each probe's answers from the base's, a few rows of logits at a time.
+  void compare(const std::vector<float>& base, const std::vector<std::vector<float>>& states, const Linear& output,
+               const Linear& changed) {
+    const int64_t hidden = config_.hidden, vocab = config_.vocab, rows = static_cast<int64_t>(base.size()) / hidden;
+    std::vector<float> reference(static_cast<size_t>(kLogitRows * vocab)), logits(reference.size());
+    std::vector<double> reference_sums(kLogitRows), klds(kLogitRows);
+    Progress progress("comparing answers", static_cast<uint64_t>(rows) * probes_.size());
+    for (int64_t begin = 0; begin < rows; begin += kLogitRows) {
+      const int64_t n = std::min(kLogitRows, rows - begin);
+      const auto row = [&](const std::vector<float>& of, int64_t i) {
+        return std::span(of).subspan(static_cast<size_t>(i * vocab), static_cast<size_t>(vocab));
+      };
+      pass_.multiply({{&output, reference.data()}}, base.data() + begin * hidden, n, nullptr);
+      pool_.run(n, [&](int64_t i, int) {
+        reference_sums[static_cast<size_t>(i)] = pass_.kernels.log_sum_exp(row(reference, i).data(), vocab);
+      });
+      for (size_t p = 0; p < probes_.size(); ++p) {
+        const Linear& last = probes_[p].output ? changed : output;
+        pass_.multiply({{&last, logits.data()}}, states[p].data() + begin * hidden, n, nullptr);
+        pool_.run(n, [&](int64_t i, int) {
+          const double sum = pass_.kernels.log_sum_exp(row(logits, i).data(), vocab);
+          klds[static_cast<size_t>(i)] =
+              kl_divergence(row(reference, i), reference_sums[static_cast<size_t>(i)], row(logits, i), sum);
+        });
+        for (int64_t i = 0; i < n; ++i) probes_[p].divergence += klds[static_cast<size_t>(i)];
+        progress.add(static_cast<uint64_t>(n));
+      }
+    }
+    for (const Probe& probe : probes_) {
+      const double kld = probe.divergence / static_cast<double>(rows);
+      if (!std::isfinite(kld)) {
+        fail("{}: the model's answers are not finite on the calibration text: its weights are damaged",
+             source_.store->where());
+      }
+      // An exactly representable matrix (all zeros, say) has neither error nor effect.
+      out_.matrices[probe.matrix].gain = probe.error > 0 ? std::max(0.0, kld) / probe.error : 0;
+    }
+  }
+
+  /// Gains of layers that were not measured: geometric means of the nearest ones that were, by role.
+  void interpolate(const MeasuredLayers& layers) {
+    for (int l = 0; l < static_cast<int>(config_.layers); ++l) {
+      if (layers.measured(l)) continue;
+      const auto [below, above] = layers.neighbours(l);
+      const double share = static_cast<double>(l - below) / (above - below);
+      for (const Role role : kLayerRoles) {
+        const auto gain = [&](int of) -> double& { return out_.matrices[index_.at(gguf_name({role, of}))].gain; };
+        constexpr double kLeast = 1e-30;
+        gain(l) = std::exp((1 - share) * std::log(std::max(gain(below), kLeast)) +
+                           share * std::log(std::max(gain(above), kLeast)));
+      }
+    }
+  }
+
+  const SensitivityRequest& request_;
+  const ModelSource& source_;
+  const ModelConfig& config_;
+  ThreadPool& pool_;
+  LayerPass pass_;
+  std::vector<KvCache> caches_;
+  std::map<std::string, size_t> index_;  // of matrices, by GGUF name
+  std::vector<const PlannedTensor*> planned_;
+  int64_t tokens_ = 0;  // of the probes
+  std::vector<float> base_, inputs_;
+  std::vector<Probe> probes_;
+  Sensitivity out_;
+};
+
+}  // namespace
+
+double MatrixSensitivity::error(const Encoding& encoding) const {
+  for (const auto& [measured, value] : errors) {
+    if (measured == &encoding) return value;
+  }
+  fail("the sensitivity of {} to {} was not measured", tensor, encoding.name);
+}
+
+std::vector<const Encoding*> default_candidates() {
+  using enum EncodingId;
+  std::vector<const Encoding*> out;
+  for (const EncodingId id : {Q2_K, Q3_K, IQ4_XS, Q4_K, Q5_K, Q6_K, Q4_0, IQ4_NL, Q4_1, Q5_0, Q5_1, Q8_0, F16}) {
+    out.push_back(&encoding(id));
+  }
+  return out;
+}
+
+std::vector<int32_t> sensitivity_tokens(const ModelConfig& model, const Tokenizer& tokenizer,
+                                        const CalibrationOptions& text) {
+  std::vector<int32_t> out = samples(model, tokenizer, text, kProbeSamples).ids;
+  const std::vector<int32_t> inputs = samples(model, tokenizer, text, kInputSamples).ids;
+  out.insert(out.end(), inputs.begin(), inputs.end());
+  return out;
+}
+
+uint64_t sensitivity_memory(const ModelConfig& c) {
+  constexpr int64_t kTokens = kProbeSamples * kLength;
+  const int64_t q = c.heads * c.head_dim, kv = c.kv_heads * c.head_dim;
+  const auto probes = static_cast<uint64_t>(MeasuredLayers(c, kTokens).count() * std::ssize(kLayerRoles) + 2);
+  const auto states = probes * static_cast<uint64_t>(kTokens * c.hidden) * sizeof(float);
+  const auto layer = static_cast<uint64_t>((2 * q + 2 * kv) * c.hidden + 3 * c.hidden * c.ffn) * sizeof(float);
+  const auto output = static_cast<uint64_t>(c.hidden * c.vocab) * sizeof(float);
+  return states + std::max(layer, output + static_cast<uint64_t>(2 * kLogitRows * c.vocab) * sizeof(float));
+}
+
+Sensitivity measure_sensitivity(const SensitivityRequest& request, ThreadPool& pool) {
+  return Meter(request, pool).run();
+}
+
+}  // namespace lowbit

@@ -1,0 +1,61 @@
+// How much it costs a model to store one of its matrices in fewer bits: what mixed precision is decided by.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "quantize/calibration_text.h"
+#include "quantize/plan.h"
+
+namespace lowbit {
+
+/// A matrix quantized alone, with relative error e, moves the model's answers by a KL divergence of about gain * e:
+/// divergence is quadratic in a small change of the weights, and so is e.
+struct MatrixSensitivity {
+  std::string tensor;  ///< GGUF name
+  double gain = 0;     ///< mean KL divergence, in nats, for each unit of relative error
+  /// ||(W - Q) X||^2 / ||W X||^2 of each encoding, channels of the inputs X taken as uncorrelated.
+  std::vector<std::pair<const Encoding*, double>> errors;
+
+  double error(const Encoding& encoding) const;  ///< throws Error if it was not measured
+  double predicted_kld(const Encoding& encoding) const { return gain * error(encoding); }
+};
+
+struct Sensitivity {
+  std::string measured_on;  ///< hash of all that the figures depend on: model, text, importance, encodings
+  std::vector<MatrixSensitivity> matrices;  ///< in the plan's order
+};
+
+/// What a measurement needs.
+struct SensitivityRequest {
+  const ModelSource& source;
+  const Plan& plan;  ///< its matrices, with the importance that their scales will be searched with
+  std::vector<const Encoding*> candidates;
+  CalibrationOptions calibration;  ///< the text; samples and length are the measurement's own
+};
+
+/// Encodings that mixed precision draws from unless it is told otherwise; for rows of `cols` weights, those of a list
+/// that can hold them.
+std::vector<const Encoding*> default_candidates();
+std::vector<const Encoding*> candidates_for(const std::vector<const Encoding*>& candidates, int64_t cols);
+
+/// Measures the gain of each matrix: the KL divergence of the model's answers on a few calibration sequences when that
+/// matrix alone is stored at about 3 bits. The model passes once, layer by layer; changed models start from the hidden
+/// states that the original one has at the changed layer. Of a large model only some layers are measured, and what lies
+/// between is interpolated. The same for any number of threads.
+Sensitivity measure_sensitivity(const SensitivityRequest& request, ThreadPool& pool);
+/// Sensitivity::measured_on of this request.
+std::string sensitivity_key(const SensitivityRequest& request);
+/// All tokens that measuring looks at.
+std::vector<int32_t> sensitivity_tokens(const ModelConfig& model, const Tokenizer& tokenizer,
+                                        const CalibrationOptions& text);
+/// Memory that measuring needs, in bytes.
+uint64_t sensitivity_memory(const ModelConfig& config);
+
+/// As a file (JSON). Reading throws Error if the file is unsound or was measured on something else than `key`.
+void write_sensitivity(const std::filesystem::path& path, const Sensitivity& sensitivity);
+Sensitivity read_sensitivity(const std::filesystem::path& path, const std::string& key);
+
+}  // namespace lowbit
