@@ -3,7 +3,7 @@
 #include <fmt/core.h>
 #include <fmt/ranges.h>
 
-#include <cmath>
+#include <algorithm>
 #include <map>
 
 #include "base/error.h"
@@ -113,7 +113,9 @@ MixedResult choose_types(const Common& common, const MixedOptions& mixed, const 
   CalibrationOptions text = rounding.calibration;
   for (const std::string& file : rounding.texts) text.files.emplace_back(file);
   const std::vector<const Encoding*> types = candidates(mixed);
-  const Sensitivity sensitivity = sensitivity_of(common, mixed, {source, plan, types, text}, pool);
+  const Tokenizer tokenizer(read_tokenizer(source));
+  const SensitivityRequest request{source, plan, types, sensitivity_text(source.config, tokenizer, text)};
+  const Sensitivity sensitivity = sensitivity_of(common, mixed, request, pool);
   const MixedPrecision precision(plan, sensitivity, types, metadata);
   if (!mixed.target_size.empty()) {
     return {precision.within_size(parse_size(mixed.target_size, "--target-size")), {}};
@@ -121,10 +123,9 @@ MixedResult choose_types(const Common& common, const MixedOptions& mixed, const 
   if (mixed.target_bpw > 0) return {precision.within_bits_per_weight(mixed.target_bpw), {}};
   if (!write) return {precision.within_kld(mixed.max_kld), {}};
 
-  const Tokenizer tokenizer(read_tokenizer(source));
   text.length = std::min(kHeldOutLength, source.config.context);
   text.samples = kHeldOutSamples;
-  const std::vector<std::vector<int32_t>> used = {calibrated, sensitivity_tokens(source.config, tokenizer, text)};
+  const std::vector<std::vector<int32_t>> used = {calibrated, request.text.probes, request.text.inputs};
   const CalibrationTokens held_out = held_out_tokens(source.config, tokenizer, text, used);
   if (!held_out.note.empty() && !common.quiet()) fmt::print(stderr, "note: {}\n", held_out.note);
   Transformer reference(source, pool);

@@ -14,9 +14,9 @@
 namespace lowbit {
 namespace {
 
-constexpr int64_t kProbeSamples = 6;    // one or two of each part of the built-in mix
-constexpr int64_t kInputSamples = 32;   // for the channels' second moments
-constexpr int64_t kLength = 128;        // tokens a sample; the second half of each is scored
+constexpr int64_t kProbeSamples = 6;   // one or two of each part of the built-in mix
+constexpr int64_t kInputSamples = 32;  // for the channels' second moments
+constexpr int64_t kLength = kSensitivityLength;
 constexpr int64_t kSliceTokens = 1024;  // that go through a layer together
 constexpr int64_t kLogitRows = 64;
 constexpr int64_t kErrorRows = 256;  // of a matrix, evenly spread, on which relative errors are measured
@@ -49,11 +49,11 @@ const Encoding& probe_encoding(int64_t cols) {
   return encoding(EncodingId::F16);
 }
 
-CalibrationTokens samples(const ModelConfig& model, const Tokenizer& tokenizer, CalibrationOptions text,
-                          int64_t count) {
+std::vector<int32_t> samples(const ModelConfig& model, const Tokenizer& tokenizer, CalibrationOptions text,
+                             int64_t count) {
   text.length = kLength;
   text.samples = count;
-  return calibration_tokens(model, tokenizer, text);
+  return calibration_tokens(model, tokenizer, text).ids;
 }
 
 /// Mean squares of each matrix's input channels.
@@ -117,16 +117,13 @@ class Meter {
 
   Sensitivity run() {
     out_.measured_on = sensitivity_key(request_);
-    const Tokenizer tokenizer(read_tokenizer(source_));
-    const CalibrationTokens probes = samples(config_, tokenizer, request_.calibration, kProbeSamples);
-    const CalibrationTokens inputs = samples(config_, tokenizer, request_.calibration, kInputSamples);
-    tokens_ = static_cast<int64_t>(probes.ids.size());
+    tokens_ = static_cast<int64_t>(request_.text.probes.size());
 
     const MeasuredLayers layers(config_, tokens_);
     Progress progress("measuring sensitivity", layers.work());
-    base_ = embed(probes.ids);
-    inputs_ = embed(inputs.ids);
-    start_embedding_probe(probes.ids);
+    base_ = embed(request_.text.probes);
+    inputs_ = embed(request_.text.inputs);
+    start_embedding_probe(request_.text.probes);
     for (int l = 0; l < static_cast<int>(config_.layers); ++l) {
       layer(l, layers.measured(l));
       progress.add(probes_.size(), fmt::format("layer {}", l));
@@ -413,12 +410,9 @@ std::vector<const Encoding*> default_candidates() {
   return out;
 }
 
-std::vector<int32_t> sensitivity_tokens(const ModelConfig& model, const Tokenizer& tokenizer,
-                                        const CalibrationOptions& text) {
-  std::vector<int32_t> out = samples(model, tokenizer, text, kProbeSamples).ids;
-  const std::vector<int32_t> inputs = samples(model, tokenizer, text, kInputSamples).ids;
-  out.insert(out.end(), inputs.begin(), inputs.end());
-  return out;
+SensitivityText sensitivity_text(const ModelConfig& model, const Tokenizer& tokenizer,
+                                 const CalibrationOptions& calibration) {
+  return {samples(model, tokenizer, calibration, kProbeSamples), samples(model, tokenizer, calibration, kInputSamples)};
 }
 
 uint64_t sensitivity_memory(const ModelConfig& c) {

@@ -28,12 +28,22 @@ struct Sensitivity {
   std::vector<MatrixSensitivity> matrices;  ///< in the plan's order
 };
 
+/// What a measurement looks at: sequences of kSensitivityLength tokens, one after another.
+struct SensitivityText {
+  std::vector<int32_t> probes;  ///< whose answers are compared: the second half of each sequence
+  std::vector<int32_t> inputs;  ///< more, for the channels' second moments
+};
+inline constexpr int64_t kSensitivityLength = 128;
+/// A few samples of the texts of `calibration`, whose samples and length do not matter.
+SensitivityText sensitivity_text(const ModelConfig& model, const Tokenizer& tokenizer,
+                                 const CalibrationOptions& calibration);
+
 /// What a measurement needs.
 struct SensitivityRequest {
   const ModelSource& source;
   const Plan& plan;  ///< its matrices, with the importance that their scales will be searched with
   std::vector<const Encoding*> candidates;
-  CalibrationOptions calibration;  ///< the text; samples and length are the measurement's own
+  SensitivityText text;
 };
 
 /// Encodings that mixed precision draws from unless it is told otherwise; for rows of `cols` weights, those of a list
@@ -48,9 +58,6 @@ std::vector<const Encoding*> candidates_for(const std::vector<const Encoding*>& 
 Sensitivity measure_sensitivity(const SensitivityRequest& request, ThreadPool& pool);
 /// Sensitivity::measured_on of this request.
 std::string sensitivity_key(const SensitivityRequest& request);
-/// All tokens that measuring looks at.
-std::vector<int32_t> sensitivity_tokens(const ModelConfig& model, const Tokenizer& tokenizer,
-                                        const CalibrationOptions& text);
 /// Memory that measuring needs, in bytes.
 uint64_t sensitivity_memory(const ModelConfig& config);
 

@@ -37,7 +37,8 @@ std::vector<const Encoding*> candidates_for(const std::vector<const Encoding*>& 
 std::string sensitivity_key(const SensitivityRequest& request) {
   Hash hash;
   hash.add(fingerprint(*request.source.store));
-  hash.add(std::string_view(calibration_text(request.calibration)));
+  hash.add(std::as_bytes(std::span(request.text.probes)));
+  hash.add(std::as_bytes(std::span(request.text.inputs)));
   for (const PlannedTensor& t : request.plan.tensors) {
     if (!is_matrix(t.tensor.id)) continue;
     hash.add(std::string_view(t.tensor.name));
