@@ -7,6 +7,7 @@
 
 #include "base/json.h"
 #include "base/thread_pool.h"
+#include "base/units.h"
 
 namespace lowbit {
 
@@ -28,9 +29,6 @@ void print_json(const Json& result);
 
 /// Memory this process has held at most, in bytes.
 uint64_t peak_memory_bytes();
-
-/// "83.4 MiB"
-std::string human_bytes(uint64_t bytes);
 
 void add_convert(CLI::App& app, Common& common);
 void add_quantize(CLI::App& app, Common& common);

@@ -22,8 +22,8 @@ std::vector<const Encoding*> candidates(const MixedOptions& options) {
   if (options.types.empty()) return default_candidates();
   std::vector<const Encoding*> out;
   for (const std::string& name : CLI::detail::split(options.types, ',')) {
-    const Encoding* found = find_encoding(name);
-    if (found == nullptr || found->kind == EncodingKind::Raw || found->run_only) {
+    const Encoding* found = find_file_encoding(name);
+    if (found == nullptr) {
       fail("--types {}: {} is no type; write them like Q3_K,Q4_K,Q6_K", options.types, name);
     }
     out.push_back(found);

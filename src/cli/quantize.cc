@@ -30,8 +30,7 @@ struct Options {
 };
 
 const Encoding* encoding_named(const std::string& name, const char* option) {
-  const Encoding* found = find_encoding(name);
-  if (found != nullptr && found->kind != EncodingKind::Raw && !found->run_only) return found;
+  if (const Encoding* found = find_file_encoding(name)) return found;
   std::vector<std::string_view> names;
   for (const Encoding& e : encodings()) {
     if (e.kind != EncodingKind::Raw && !e.run_only) names.push_back(e.name);
@@ -47,7 +46,8 @@ const Mixture* mixture_named(const std::string& name) {
        directory_scheme_names());
 }
 
-PlanOptions plan_options(const Options& options, const ImportanceMatrix* importance) {
+PlanOptions plan_options(const Options& options, const std::optional<LayerwiseOptions>& calibrated,
+                         const ImportanceMatrix* importance) {
   PlanOptions out;
   if (!options.scheme.empty()) out.mixture = mixture_named(options.scheme);
   out.pure = options.pure;
@@ -61,7 +61,6 @@ PlanOptions plan_options(const Options& options, const ImportanceMatrix* importa
     out.overrides.emplace_back(rule.substr(0, equals), encoding_named(rule.substr(equals + 1), "--tensor-type"));
   }
   out.importance = importance;
-  const auto calibrated = layerwise_options(options.rounding, false, Transform::None);
   out.layerwise = calibrated.has_value();
   out.transformed = calibrated && calibrated->transform.kind != Transform::None;
   return out;
@@ -106,20 +105,6 @@ class NullWriter final : public TensorWriter {
   void finish() override {}
 };
 
-Effort rehearse(const Common& common, const Options& options, const Plan& plan, const ModelSource& source) {
-  ThreadPool pool(common.threads);
-  Effort out{rehearse(plan, source, pool), 0, plan.bytes};
-  if (const auto calibrated = layerwise_options(options.rounding, false, Transform::None)) {
-    const CalibrationTokens calibration = read_calibration(common, options.rounding, source, *calibrated);
-    NullWriter nothing;
-    const auto target = gguf_target(plan, source, nothing, pool);
-    out.seconds += rehearse_layerwise(source, calibration.ids, calibration.length, *calibrated, *target, pool);
-    if (!options.rounding.no_journal) out.disk *= 2;
-  }
-  out.memory = peak_memory_bytes();
-  return out;
-}
-
 void print_plan(const Common& common, const Plan& plan, const std::optional<Effort>& effort) {
   if (!common.json) {
     for (const PlannedTensor& t : plan.tensors) {
@@ -145,13 +130,6 @@ void print_plan(const Common& common, const Plan& plan, const std::optional<Effo
   print_json(out);
 }
 
-/// What a journal must agree with.
-std::string plan_key(const Plan& plan) {
-  std::string out;
-  for (const PlannedTensor& t : plan.tensors) out += fmt::format("{}={}\n", t.tensor.name, t.encoding->name);
-  return out;
-}
-
 /// What is given in place of a scheme, or beside it.
 void check_targets(const Options& options) {
   const MixedOptions& mixed = options.mixed;
@@ -172,8 +150,8 @@ class GgufQuantizer {
   GgufQuantizer(const Common& common, const Options& options)
       : common_(common), options_(options), source_(open_model(options.in)), pool_(common.threads) {
     if (!options.imatrix.empty()) importance_ = read_imatrix(options.imatrix);
-    plan_options_ = plan_options(options, importance_ ? &*importance_ : nullptr);
     calibrated_ = layerwise_options(options.rounding, false, Transform::None);
+    plan_options_ = plan_options(options, calibrated_, importance_ ? &*importance_ : nullptr);
     if (!options.mixed.recipe.empty()) {
       recipe_ = read_recipe(options.mixed.recipe);
       plan_options_.recipe = &recipe_;
@@ -195,7 +173,7 @@ class GgufQuantizer {
     if (!options_.mixed.recipe_out.empty()) write_text_file(options_.mixed.recipe_out, recipe_text(plan_));
     if (options_.plan_only) {
       std::optional<Effort> effort;
-      if (options_.rehearse) effort = rehearse(common_, options_, plan_, source_);
+      if (options_.rehearse) effort = rehearsed();
       print_plan(common_, plan_, effort);
       if (!common_.json && plan_options_.recipe != nullptr) fmt::print("{}", types_table(plan_));
       return;
@@ -238,7 +216,8 @@ class GgufQuantizer {
     if (plan_options_.recipe != nullptr || options_.mixed.has_target()) metadata.set(kRecipeKey, recipe_text(plan));
     estimate_importance(plan, source_, pool_);
     if (!calibrated_) return write_gguf(plan, source_, std::move(metadata), path, pool_);
-    auto journal = open_journal(common_, options_.rounding, source_, calibration_, *calibrated_, path, plan_key(plan));
+    auto journal =
+        open_journal(common_, options_.rounding, source_, calibration_, *calibrated_, path, recipe_text(plan));
     const uint64_t bytes = write_gguf(plan, source_, std::move(metadata), path, pool_, [&](TensorWriter& writer) {
       const auto target = gguf_target(plan, source_, writer, pool_);
       const auto reports = round_layerwise(source_, calibration_.ids, calibration_.length, *calibrated_, *target, pool_,
@@ -247,6 +226,19 @@ class GgufQuantizer {
     });
     if (journal) journal->remove();
     return bytes;
+  }
+
+  Effort rehearsed() {
+    Effort out{rehearse(plan_, source_, pool_), 0, plan_.bytes};
+    if (calibrated_) {
+      const CalibrationTokens calibration = read_calibration(common_, options_.rounding, source_, *calibrated_);
+      NullWriter nothing;
+      const auto target = gguf_target(plan_, source_, nothing, pool_);
+      out.seconds += rehearse_layerwise(source_, calibration.ids, calibration.length, *calibrated_, *target, pool_);
+      if (!options_.rounding.no_journal) out.disk *= 2;
+    }
+    out.memory = peak_memory_bytes();
+    return out;
   }
 
   void tell_result(double seconds) const {

@@ -79,6 +79,11 @@ const Encoding* find_encoding(std::string_view name) {
   return nullptr;
 }
 
+const Encoding* find_file_encoding(std::string_view name) {
+  const Encoding* found = find_encoding(name);
+  return found != nullptr && found->kind != EncodingKind::Raw && !found->run_only ? found : nullptr;
+}
+
 void decode(const Encoding& encoding, const std::byte* in, int64_t count, float* out) {
   const auto n = static_cast<size_t>(count);
   if (encoding.kind == EncodingKind::Block) return decode_blocks(encoding, in, count, out);

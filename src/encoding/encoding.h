@@ -113,6 +113,8 @@ const Encoding& encoding(EncodingId id);
 std::span<const Encoding> encodings();
 /// The row of a name, in any letter case; nullptr if there is none.
 const Encoding* find_encoding(std::string_view name);
+/// The same among those that a GGUF file may hold: nullptr for raw and run-only ones, too.
+const Encoding* find_file_encoding(std::string_view name);
 
 /// Decodes `count` weights (a multiple of the block) of a Float or Block encoding to binary32: the oracle that every
 /// kernel is tested against, bit for bit what llama.cpp's reference decoder computes.

@@ -6,15 +6,10 @@
 #include <optional>
 
 #include "base/error.h"
+#include "base/units.h"
 #include "quantize/pipeline.h"
 
 namespace lowbit {
-namespace {
-
-std::string size_text(uint64_t bytes) { return fmt::format("{:.1f} MiB", static_cast<double>(bytes) / (1 << 20)); }
-
-}  // namespace
-
 MixedPrecision::MixedPrecision(const Plan& plan, const Sensitivity& sensitivity,
                                const std::vector<const Encoding*>& candidates, const GgufMetadata& metadata)
     : plan_(plan) {
@@ -75,8 +70,8 @@ MixedPlan MixedPrecision::within_size(uint64_t bytes) const {
   if (const auto found = bytes < other_bytes_ ? std::nullopt : least_loss(choices_, bytes - other_bytes_)) {
     return result(*found);
   }
-  fail("a file of {} is too small: with these types the model takes {} to {}", size_text(bytes), size_text(smallest_),
-       size_text(largest_));
+  fail("a file of {} is too small: with these types the model takes {} to {}", human_bytes(bytes),
+       human_bytes(smallest_), human_bytes(largest_));
 }
 
 MixedPlan MixedPrecision::within_bits_per_weight(double bits) const {

@@ -9,6 +9,8 @@
 #include "evaluate/divergence.h"
 #include "evaluate/sensitivity_layers.h"
 #include "model/layer_pass.h"
+#include "quantize/calibrate.h"
+#include "quantize/layer_stream.h"
 #include "quantize/pipeline.h"
 
 namespace lowbit {
@@ -17,30 +19,8 @@ namespace {
 constexpr int64_t kProbeSamples = 6;   // one or two of each part of the built-in mix
 constexpr int64_t kInputSamples = 32;  // for the channels' second moments
 constexpr int64_t kLength = kSensitivityLength;
-constexpr int64_t kSliceTokens = 1024;  // that go through a layer together
 constexpr int64_t kLogitRows = 64;
 constexpr int64_t kErrorRows = 256;  // of a matrix, evenly spread, on which relative errors are measured
-
-constexpr Role kLayerRoles[] = {Role::Q, Role::K, Role::V, Role::AttentionOutput, Role::Gate, Role::Up, Role::Down};
-
-Linear& linear_of(LayerWeights& layer, Role role) {
-  switch (role) {
-    case Role::Q:
-      return layer.q;
-    case Role::K:
-      return layer.k;
-    case Role::V:
-      return layer.v;
-    case Role::AttentionOutput:
-      return layer.attention_output;
-    case Role::Gate:
-      return layer.gate;
-    case Role::Up:
-      return layer.up;
-    default:
-      return layer.down;
-  }
-}
 
 /// The encoding of a matrix that is changed alone: coarse enough to show, fine enough to stay in the quadratic range.
 const Encoding& probe_encoding(int64_t cols) {
@@ -55,35 +35,6 @@ std::vector<int32_t> samples(const ModelConfig& model, const Tokenizer& tokenize
   text.samples = count;
   return calibration_tokens(model, tokenizer, text).ids;
 }
-
-/// Mean squares of each matrix's input channels.
-class Moments : public Tap {
- public:
-  void input(const WeightId& weight, const float* x, int64_t tokens, int64_t cols) override {
-    Entry& entry = entries_[gguf_name(weight)];
-    entry.sums.resize(static_cast<size_t>(cols));
-    entry.tokens += tokens;
-    for (int64_t t = 0; t < tokens; ++t) {
-      for (int64_t c = 0; c < cols; ++c) {
-        const double value = static_cast<double>(x[t * cols + c]);
-        entry.sums[static_cast<size_t>(c)] += value * value;
-      }
-    }
-  }
-  std::vector<float> of(const WeightId& weight) const {
-    const Entry& entry = entries_.at(gguf_name(weight));
-    std::vector<float> out;
-    for (const double sum : entry.sums) out.push_back(static_cast<float>(sum / static_cast<double>(entry.tokens)));
-    return out;
-  }
-
- private:
-  struct Entry {
-    std::vector<double> sums;
-    int64_t tokens = 0;
-  };
-  std::map<std::string, Entry> entries_;
-};
 
 /// A model with one changed matrix, on its way through the layers.
 struct Probe {
@@ -134,11 +85,6 @@ class Meter {
   }
 
  private:
-  static ModelConfig one_layer(ModelConfig config) {
-    config.layers = 1;
-    return config;
-  }
-
   std::vector<float> embed(std::span<const int32_t> ids) const {
     const TensorInfo& table = source_.store->at(source_.name({Role::TokenEmbedding}));
     std::vector<float> x(ids.size() * static_cast<size_t>(config_.hidden));
@@ -153,13 +99,8 @@ class Meter {
     const int64_t hidden = config_.hidden, tokens = static_cast<int64_t>(x.size()) / hidden;
     for (int64_t begin = 0; begin < tokens; begin += kSliceTokens) {
       const int64_t count = std::min(kSliceTokens, tokens - begin);
-      pass_.tokens.clear();
-      for (int64_t t = 0; t < count; ++t) {
-        pass_.tokens.push_back({0, t % kLength, &caches_[static_cast<size_t>(t / kLength)], 0});
-      }
-      if (static_cast<int64_t>(pass_.x.size()) < count * hidden) pass_.x.resize(static_cast<size_t>(count * hidden));
+      pass_.start(caches_, kLength, count);
       std::copy_n(x.begin() + begin * hidden, count * hidden, pass_.x.begin());
-      pass_.set_angles();
       pass_.attention_block(weights, 0, false, tap);
       pass_.ffn_block(weights, tap);
       std::copy_n(pass_.x.begin(), count * hidden, x.begin() + begin * hidden);
@@ -169,13 +110,13 @@ class Meter {
   void layer(int l, bool measured) {
     uint64_t bytes = 0;
     LayerWeights weights = load_layer(source_, l, pool_, bytes);
-    Moments moments;
-    forward(weights, inputs_, &moments);
+    SquareSums sums(pool_);
+    forward(weights, inputs_, &sums);
     for (Probe& probe : probes_) forward(weights, probe.x, nullptr);
-    for (const Role role : kLayerRoles) {
+    for (const auto [role, member] : kLayerMatrices) {
       const WeightId id{role, l};
       const size_t matrix = index_.at(gguf_name(id));
-      const std::vector<float> squares = moments.of(id);
+      const std::vector<float> squares = sums.means(id);
       measure_errors(matrix, squares);
       if (!measured) continue;
       Probe probe;
@@ -183,9 +124,9 @@ class Meter {
       probe.error = relative_error(matrix, probe_encoding(planned_[matrix]->tensor.cols()), squares);
       probe.x = base_;
       Linear changed = quantized(matrix, squares);
-      std::swap(linear_of(weights, role).w, changed.w);
+      std::swap((weights.*member).w, changed.w);
       forward(weights, probe.x, nullptr);
-      std::swap(linear_of(weights, role).w, changed.w);
+      std::swap((weights.*member).w, changed.w);
       probes_.push_back(std::move(probe));
     }
     forward(weights, base_, nullptr);
@@ -199,13 +140,12 @@ class Meter {
   }
 
   void round(const Encoding& to, float* rows, int64_t count, int64_t cols, const float* weights_of_channels) const {
-    if (to.kind == EncodingKind::Float) {
-      std::vector<std::byte> bytes(to.bytes(static_cast<uint64_t>(count * cols)));
-      encode_float(to, rows, count * cols, bytes.data());
-      return decode(to, bytes.data(), count * cols, rows);
-    }
     std::vector<std::byte> bytes(to.bytes(static_cast<uint64_t>(count * cols)));
-    encode_rows(to, Search::Weighted, rows, count, cols, weights_of_channels, bytes.data());
+    if (to.kind == EncodingKind::Float) {
+      encode_float(to, rows, count * cols, bytes.data());
+    } else {
+      encode_rows(to, Search::Weighted, rows, count, cols, weights_of_channels, bytes.data());
+    }
     decode(to, bytes.data(), count * cols, rows);
   }
 
@@ -252,11 +192,7 @@ class Meter {
       round(to, values.data(), count, cols, importance(matrix, squares));
       encode_float(half, values.data(), count * cols, bytes.data() + first * cols * 2);
     });
-    std::vector<int64_t> order;
-    if (config_.architecture->rope_interleaved_in_gguf) {
-      if (tensor.id.role == Role::Q) order = split_rows(rows, config_.heads);
-      if (tensor.id.role == Role::K) order = split_rows(rows, config_.kv_heads);
-    }
+    const std::vector<int64_t> order = rotary_order(config_, tensor.id.role, false);
     Linear out;
     out.w = pack_matrix(half, rows, cols, bytes.data(), order.empty() ? nullptr : order.data(), pool_);
     return out;
@@ -292,7 +228,7 @@ class Meter {
     uint64_t bytes = 0;
     load_output(source_, pool_, norm, output, bytes);
     const std::vector<float> base = scored(base_, norm);
-    const size_t head = index_.at(gguf_name({config_.tied_embeddings ? Role::TokenEmbedding : Role::Output}));
+    const size_t head = index_.at(gguf_name(output_matrix(config_)));
     const std::vector<float> squares = mean_squares(base);
     measure_errors(head, squares);
     if (!config_.tied_embeddings) {
@@ -316,12 +252,10 @@ class Meter {
   }
 
   std::vector<float> mean_squares(const std::vector<float>& x) const {
-    std::vector<double> sums(static_cast<size_t>(config_.hidden));
-    for (size_t i = 0; i < x.size(); ++i)
-      sums[i % sums.size()] += static_cast<double>(x[i]) * static_cast<double>(x[i]);
-    std::vector<float> out;
-    for (const double sum : sums) out.push_back(static_cast<float>(sum / static_cast<double>(x.size() / sums.size())));
-    return out;
+    SquareSums sums(pool_);
+    const WeightId head = output_matrix(config_);
+    sums.input(head, x.data(), static_cast<int64_t>(x.size()) / config_.hidden, config_.hidden);
+    return sums.means(head);
   }
 
   /// Divergence of each probe's answers from the base's, a few rows of logits at a time.
@@ -369,7 +303,7 @@ class Meter {
       if (layers.measured(l)) continue;
       const auto [below, above] = layers.neighbours(l);
       const double share = static_cast<double>(l - below) / (above - below);
-      for (const Role role : kLayerRoles) {
+      for (const auto [role, member] : kLayerMatrices) {
         const auto gain = [&](int of) -> double& { return out_.matrices[index_.at(gguf_name({role, of}))].gain; };
         constexpr double kLeast = 1e-30;
         gain(l) = std::exp((1 - share) * std::log(std::max(gain(below), kLeast)) +
@@ -418,7 +352,7 @@ SensitivityText sensitivity_text(const ModelConfig& model, const Tokenizer& toke
 uint64_t sensitivity_memory(const ModelConfig& c) {
   constexpr int64_t kTokens = kProbeSamples * kLength;
   const int64_t q = c.heads * c.head_dim, kv = c.kv_heads * c.head_dim;
-  const auto probes = static_cast<uint64_t>(MeasuredLayers(c, kTokens).count() * std::ssize(kLayerRoles) + 2);
+  const auto probes = static_cast<uint64_t>(MeasuredLayers(c, kTokens).count() * std::ssize(kLayerMatrices) + 2);
   const auto states = probes * static_cast<uint64_t>(kTokens * c.hidden) * sizeof(float);
   const auto layer = static_cast<uint64_t>((2 * q + 2 * kv) * c.hidden + 3 * c.hidden * c.ffn) * sizeof(float);
   const auto output = static_cast<uint64_t>(c.hidden * c.vocab) * sizeof(float);

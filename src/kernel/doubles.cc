@@ -21,13 +21,7 @@ const std::vector<const DoubleKernels*>& all_double_kernels() {
 }
 
 const DoubleKernels& double_kernels() {
-  static const DoubleKernels& picked = [&]() -> const DoubleKernels& {
-    const std::string_view machine = kernels().name;
-    for (const DoubleKernels* k : all_double_kernels()) {
-      if (k->name == machine) return *k;
-    }
-    return *all_double_kernels().at(1);  // avxvnni: as avx2
-  }();
+  static const DoubleKernels& picked = table_like_kernels(all_double_kernels());
   return picked;
 }
 

@@ -62,6 +62,16 @@ const Kernels& kernels_named(std::string_view name);
 /// Every table that this machine can run, the portable reference first.
 const std::vector<const Kernels*>& all_kernels();
 
+/// Of tables that not every instruction set has one of: that of kernels(), or the one before it (avxvnni: as avx2).
+/// `tables`: the portable one first, the fastest last.
+template <typename Table>
+const Table& table_like_kernels(const std::vector<const Table*>& tables) {
+  for (const Table* table : tables) {
+    if (table->name == kernels().name) return *table;
+  }
+  return *tables.at(1);
+}
+
 /// Prepares activations x[tokens, cols] for products by `k` with w or with any other matrix of as many columns whose
 /// weights are floats if w's are, codes if w's are.
 /// `scale_cols` columns share a scale where codes are made: other than kTileCols only to compare with llama.cpp, see

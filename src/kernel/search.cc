@@ -5,10 +5,10 @@
 namespace lowbit {
 namespace {
 
-#define LOWBIT_TABLE(isa)                                                                              \
-  SearchKernels {                                                                                      \
-    #isa, isa::prepare, isa::search_scale, isa::search_affine, isa::measure, isa::improve, isa::fit_unit, \
-        isa::assign, isa::take_up, isa::round_columns                                                  \
+#define LOWBIT_TABLE(isa)                                                                                              \
+  SearchKernels {                                                                                                      \
+#isa, isa::prepare, isa::search_scale, isa::search_affine, isa::measure, isa::improve, isa::fit_unit, isa::assign, \
+        isa::take_up, isa::round_columns                                                                               \
   }
 
 }  // namespace
@@ -30,13 +30,7 @@ const std::vector<const SearchKernels*>& all_search_kernels() {
 }
 
 const SearchKernels& search_kernels() {
-  static const SearchKernels& picked = [&]() -> const SearchKernels& {
-    const std::string_view machine = kernels().name;
-    for (const SearchKernels* k : all_search_kernels()) {
-      if (k->name == machine) return *k;
-    }
-    return *all_search_kernels().at(1);  // avxvnni: as avx2
-  }();
+  static const SearchKernels& picked = table_like_kernels(all_search_kernels());
   return picked;
 }
 

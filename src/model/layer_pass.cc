@@ -38,6 +38,11 @@ void attention_f32(const float* query, const float* keys, const float* values, i
 
 }  // namespace
 
+ModelConfig one_layer(ModelConfig config) {
+  config.layers = 1;
+  return config;
+}
+
 LayerPass::LayerPass(const ModelConfig& model, ThreadPool& threads, ActivationScales scales)
     : config(model),
       pool(threads),
@@ -67,6 +72,15 @@ void LayerPass::set_angles() {
       sin[t * half + i] = static_cast<float>(std::sin(angle));
     }
   });
+}
+
+void LayerPass::start(std::vector<KvCache>& caches, int64_t length, int64_t count) {
+  tokens.clear();
+  for (int64_t t = 0; t < count; ++t) {
+    tokens.push_back({0, t % length, &caches[static_cast<size_t>(t / length)], 0});
+  }
+  at_least(x, count * config.hidden);
+  set_angles();
 }
 
 void LayerPass::normalize(const std::vector<float>& weight) {

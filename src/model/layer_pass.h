@@ -14,6 +14,9 @@
 
 namespace lowbit {
 
+/// The model of a single layer, for passes that go layer by layer.
+ModelConfig one_layer(ModelConfig config);
+
 /// A token of the slice being computed.
 struct Token {
   int32_t id;
@@ -62,6 +65,8 @@ class LayerPass {
   LayerPass(const ModelConfig& model, ThreadPool& threads, ActivationScales scales);
 
   void set_angles();
+  /// Makes `count` tokens of whole sequences of `length` tokens the slice, one cache a sequence, with room for x.
+  void start(std::vector<KvCache>& caches, int64_t length, int64_t count);
   /// `index` is the layer's place in the caches. Of the last layer, only tokens whose output is wanted go on after
   /// their keys and values are stored.
   void attention_block(const LayerWeights& layer, int64_t index, bool last, Tap* tap);

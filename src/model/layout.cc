@@ -7,11 +7,7 @@ namespace lowbit {
 namespace {
 
 std::vector<int64_t> row_order(const ModelSource& source, const WeightId& id, bool to_gguf) {
-  const ModelConfig& c = source.config;
-  if (!c.architecture->rope_interleaved_in_gguf || source.is_gguf == to_gguf) return {};
-  if (id.role != Role::Q && id.role != Role::K) return {};
-  const int64_t heads = id.role == Role::Q ? c.heads : c.kv_heads;
-  return to_gguf ? interleaved_rows(heads * c.head_dim, heads) : split_rows(heads * c.head_dim, heads);
+  return source.is_gguf == to_gguf ? std::vector<int64_t>() : rotary_order(source.config, id.role, to_gguf);
 }
 
 /// The order in which llama.cpp writes and quantizes: tensors of no layer first, then by layer, each by name.
@@ -43,6 +39,12 @@ int64_t OutputTensor::elements() const {
   int64_t n = 1;
   for (const int64_t dim : shape) n *= dim;
   return n;
+}
+
+std::vector<int64_t> rotary_order(const ModelConfig& c, Role role, bool to_gguf) {
+  if (!c.architecture->rope_interleaved_in_gguf || (role != Role::Q && role != Role::K)) return {};
+  const int64_t heads = role == Role::Q ? c.heads : c.kv_heads, rows = heads * c.head_dim;
+  return to_gguf ? interleaved_rows(rows, heads) : split_rows(rows, heads);
 }
 
 WeightId output_matrix(const ModelConfig& config) {

@@ -34,5 +34,7 @@ std::vector<OutputTensor> hf_tensors(const ModelSource& source);
 /// heads: the Hugging Face row that each GGUF row comes from, and the reverse.
 std::vector<int64_t> interleaved_rows(int64_t rows, int64_t heads);
 std::vector<int64_t> split_rows(int64_t rows, int64_t heads);
+/// The same for the matrix or bias of a role, one way or the other; empty where the two orders agree.
+std::vector<int64_t> rotary_order(const ModelConfig& config, Role role, bool to_gguf);
 
 }  // namespace lowbit

@@ -27,14 +27,15 @@ class Loader {
     return source_.find(id) ? vector(id, size) : std::vector<float>();
   }
 
-  /// `rotary_dim` is the head's size where a rotation follows the product, else 0.
-  Linear linear(WeightId id, int64_t rows, int64_t cols, int64_t rotary_dim = 0) {
+  /// Rows in Hugging Face's order.
+  Linear linear(WeightId id, int64_t rows, int64_t cols) {
     const TensorInfo& info = store_.at(source_.name(id));
     if (info.shape.size() != 2 || info.rows() != rows || info.cols() != cols) {
       fail("{}: tensor {} is {} x {}, {} x {} expected", store_.where(), info.name, info.rows(), info.cols(), rows,
            cols);
     }
-    const std::vector<int64_t> order = row_order(rows, rotary_dim);
+    const std::vector<int64_t> order =
+        source_.is_gguf ? rotary_order(source_.config, id.role, false) : std::vector<int64_t>();
     Linear out;
     out.id = id;
     out.columns.assign(info.column_order().begin(), info.column_order().end());
@@ -52,8 +53,8 @@ class Loader {
   /// The matrices of a layer, so that the store makes them ready in parallel.
   void prepare(int layer) const {
     std::vector<const TensorInfo*> infos;
-    for (const Role role : {Role::Q, Role::K, Role::V, Role::AttentionOutput, Role::Gate, Role::Up, Role::Down}) {
-      if (const TensorInfo* info = source_.find({role, layer})) infos.push_back(info);
+    for (const LayerMatrix& matrix : kLayerMatrices) {
+      if (const TensorInfo* info = source_.find({matrix.role, layer})) infos.push_back(info);
     }
     store_.prepare(infos, pool_);
   }
@@ -61,13 +62,6 @@ class Loader {
   uint64_t bytes() const { return bytes_; }
 
  private:
-  /// GGUF interleaves the two halves of each head (row 2i + s holds Hugging Face's row s * dim/2 + i) for some
-  /// architectures, because its rotation turns neighbours. Empty: the order is right as it is.
-  std::vector<int64_t> row_order(int64_t rows, int64_t dim) const {
-    if (dim == 0 || !source_.is_gguf || !source_.config.architecture->rope_interleaved_in_gguf) return {};
-    return split_rows(rows, rows / dim);
-  }
-
   const ModelSource& source_;
   const TensorStore& store_;
   ThreadPool& pool_;
@@ -83,8 +77,8 @@ LayerWeights load_layer(const ModelSource& source, int i, ThreadPool& pool, uint
   LayerWeights layer;
   load.prepare(i);
   layer.attention_norm = load.vector({Role::AttentionNorm, i}, c.hidden);
-  layer.q = load.linear({Role::Q, i}, q_dim, c.hidden, c.head_dim);
-  layer.k = load.linear({Role::K, i}, kv_dim, c.hidden, c.head_dim);
+  layer.q = load.linear({Role::Q, i}, q_dim, c.hidden);
+  layer.k = load.linear({Role::K, i}, kv_dim, c.hidden);
   layer.v = load.linear({Role::V, i}, kv_dim, c.hidden);
   layer.q_norm = load.optional_vector({Role::QNorm, i}, c.head_dim);
   layer.k_norm = load.optional_vector({Role::KNorm, i}, c.head_dim);

@@ -23,6 +23,17 @@ struct LayerWeights {
   Linear q, k, v, attention_output, gate, up, down;
 };
 
+/// The matrices of a layer, in the order of a pass.
+struct LayerMatrix {
+  Role role;
+  Linear LayerWeights::*member;
+};
+inline constexpr LayerMatrix kLayerMatrices[] = {
+    {Role::Q, &LayerWeights::q},       {Role::K, &LayerWeights::k},
+    {Role::V, &LayerWeights::v},       {Role::AttentionOutput, &LayerWeights::attention_output},
+    {Role::Gate, &LayerWeights::gate}, {Role::Up, &LayerWeights::up},
+    {Role::Down, &LayerWeights::down}};
+
 struct TransformerWeights {
   std::vector<LayerWeights> layers;
   std::vector<float> output_norm;

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <map>
 
 #include "base/error.h"
 #include "base/progress.h"
@@ -13,49 +12,6 @@ namespace {
 
 /// Channels a task sums, one token after another.
 constexpr int64_t kChannels = 64;
-
-/// Sums the squares of each matrix's inputs.
-class SquareSums : public Tap {
- public:
-  explicit SquareSums(ThreadPool& pool) : pool_(pool) {}
-
-  void input(const WeightId& weight, const float* x, int64_t tokens, int64_t cols) override {
-    Entry& entry = entries_[gguf_name(weight)];
-    entry.sums.resize(static_cast<size_t>(cols));
-    entry.tokens += tokens;
-    pool_.run((cols + kChannels - 1) / kChannels, [&](int64_t task, int) {
-      const int64_t begin = task * kChannels, end = std::min(cols, begin + kChannels);
-      for (int64_t t = 0; t < tokens; ++t) {
-        for (int64_t c = begin; c < end; ++c) {
-          const double value = static_cast<double>(x[t * cols + c]);
-          entry.sums[static_cast<size_t>(c)] += value * value;
-        }
-      }
-    });
-  }
-
-  ImportanceMatrix result() const {
-    ImportanceMatrix out;
-    for (const auto& [name, entry] : entries_) {
-      ImportanceEntry& e = out.entries[name];
-      for (const double sum : entry.sums) {
-        e.sums.push_back(static_cast<float>(sum));
-        if (!std::isfinite(e.sums.back()))
-          fail("the inputs of {} are not finite: the model's weights are damaged", name);
-      }
-      e.counts = {static_cast<float>(entry.tokens)};
-    }
-    return out;
-  }
-
- private:
-  struct Entry {
-    std::vector<double> sums;
-    int64_t tokens = 0;
-  };
-  ThreadPool& pool_;
-  std::map<std::string, Entry> entries_;
-};
 
 ImportanceMatrix sums_over(Transformer& model, std::span<const int32_t> tokens, int64_t chunk,
                            const std::string& dataset) {
@@ -76,6 +32,45 @@ ImportanceMatrix sums_over(Transformer& model, std::span<const int32_t> tokens, 
 }
 
 }  // namespace
+
+void add_squares(const float* x, int64_t tokens, int64_t cols, double* sums, ThreadPool& pool) {
+  pool.run((cols + kChannels - 1) / kChannels, [&](int64_t task, int) {
+    const int64_t begin = task * kChannels, end = std::min(cols, begin + kChannels);
+    for (int64_t t = 0; t < tokens; ++t) {
+      for (int64_t c = begin; c < end; ++c) {
+        const double value = static_cast<double>(x[t * cols + c]);
+        sums[c] += value * value;
+      }
+    }
+  });
+}
+
+void SquareSums::input(const WeightId& weight, const float* x, int64_t tokens, int64_t cols) {
+  Entry& entry = entries_[gguf_name(weight)];
+  entry.sums.resize(static_cast<size_t>(cols));
+  entry.tokens += tokens;
+  add_squares(x, tokens, cols, entry.sums.data(), pool_);
+}
+
+std::vector<float> SquareSums::means(const WeightId& weight) const {
+  const Entry& entry = entries_.at(gguf_name(weight));
+  std::vector<float> out;
+  for (const double sum : entry.sums) out.push_back(static_cast<float>(sum / static_cast<double>(entry.tokens)));
+  return out;
+}
+
+ImportanceMatrix SquareSums::result() const {
+  ImportanceMatrix out;
+  for (const auto& [name, entry] : entries_) {
+    ImportanceEntry& e = out.entries[name];
+    for (const double sum : entry.sums) {
+      e.sums.push_back(static_cast<float>(sum));
+      if (!std::isfinite(e.sums.back())) fail("the inputs of {} are not finite: the model's weights are damaged", name);
+    }
+    e.counts = {static_cast<float>(entry.tokens)};
+  }
+  return out;
+}
 
 ImportanceMatrix calibrate(Transformer& model, const Tokenizer& tokenizer, std::string_view text,
                            const std::string& dataset, const CalibrateOptions& options) {

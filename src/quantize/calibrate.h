@@ -1,8 +1,10 @@
 // Which input channels matter: squared activations gathered over a text (llama.cpp's importance matrix).
 #pragma once
 
+#include <map>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "container/imatrix.h"
 #include "model/transformer.h"
@@ -10,6 +12,29 @@
 #include "text/tokenizer.h"
 
 namespace lowbit {
+
+/// Adds x[tokens, cols]^2 to sums[cols], in binary64, one token after another: the same for any number of threads.
+void add_squares(const float* x, int64_t tokens, int64_t cols, double* sums, ThreadPool& pool);
+
+/// Sums the squares of each matrix's inputs.
+class SquareSums : public Tap {
+ public:
+  explicit SquareSums(ThreadPool& pool) : pool_(pool) {}
+
+  void input(const WeightId& weight, const float* x, int64_t tokens, int64_t cols) override;
+  /// Mean squares of the channels that the matrix has seen.
+  std::vector<float> means(const WeightId& weight) const;
+  /// Throws Error for inputs that are not finite.
+  ImportanceMatrix result() const;
+
+ private:
+  struct Entry {
+    std::vector<double> sums;
+    int64_t tokens = 0;
+  };
+  ThreadPool& pool_;
+  std::map<std::string, Entry> entries_;
+};
 
 struct CalibrateOptions {
   int64_t chunk = 512;         ///< tokens a chunk; each starts from an empty context (with BOS if the model wants one)

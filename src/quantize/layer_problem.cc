@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "quantize/calibrate.h"
 #include "quantize/cholesky.h"
 #include "quantize/layerwise.h"
 
@@ -12,7 +13,6 @@ namespace {
 
 constexpr int kDampingTries = 5;       // each ten times the one before
 constexpr int64_t kRowsAtOnce = 1024;  // of weights that are multiplied by matrices of [cols, cols]
-constexpr int64_t kChannelsPerTask = 64;
 
 }  // namespace
 
@@ -30,15 +30,7 @@ LayerProblem::LayerProblem(const LayerwiseOptions& options, int64_t cols, int64_
 void LayerProblem::add_inputs(const float* x, int64_t tokens) {
   tokens_ += tokens;
   if (options_.gptq) return inputs_.add(x, x, tokens, pool_);
-  pool_.run((cols_ + kChannelsPerTask - 1) / kChannelsPerTask, [&](int64_t task, int) {
-    const int64_t begin = task * kChannelsPerTask, end = std::min(cols_, begin + kChannelsPerTask);
-    for (int64_t t = 0; t < tokens; ++t) {
-      for (int64_t c = begin; c < end; ++c) {
-        const auto value = static_cast<double>(x[t * cols_ + c]);
-        squares_[static_cast<size_t>(c)] += value * value;
-      }
-    }
-  });
+  add_squares(x, tokens, cols_, squares_.data(), pool_);
 }
 
 void LayerProblem::add_original(const float* quantized, const float* original, int64_t tokens) {

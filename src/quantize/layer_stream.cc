@@ -8,17 +8,7 @@
 namespace lowbit {
 namespace {
 
-constexpr int64_t kSliceTokens = 1024;  // that go through a layer together: enough to keep the cores busy
 constexpr int64_t kTokensPerTask = 16;
-
-ModelConfig one_layer(ModelConfig config) {
-  config.layers = 1;
-  return config;
-}
-
-void make_room(std::vector<float>& buffer, int64_t size) {
-  if (static_cast<int64_t>(buffer.size()) < size) buffer.resize(static_cast<size_t>(size));
-}
 
 template <typename Task>
 void for_values(int64_t count, int64_t width, ThreadPool& pool, const Task& task) {
@@ -59,23 +49,14 @@ void LayerStream::embed(const ModelSource& source, std::span<const int32_t> toke
   }
 }
 
-void LayerStream::place(int64_t count) {
-  pass.tokens.clear();
-  for (int64_t t = 0; t < count; ++t) {
-    pass.tokens.push_back({0, t % length_, &caches_[static_cast<size_t>(t / length_)], 0});
-  }
-  make_room(pass.x, count * pass.config.hidden);
-  pass.set_angles();
-}
-
 void LayerStream::enter(int64_t begin, int64_t count) {
-  place(count);
+  pass.start(caches_, length_, count);
   states_.get(begin, count, pass.x.data(), pass.pool);
 }
 
 void LayerStream::enter_sample(int64_t tokens) {
   const int64_t sequences = tokens / length_, taken = std::min(sequences, static_cast<int64_t>(caches_.size()));
-  place(taken * length_);
+  pass.start(caches_, length_, taken * length_);
   for (int64_t i = 0; i < taken; ++i) {
     states_.get(i * sequences / taken * length_, length_, pass.x.data() + i * length_ * pass.config.hidden, pass.pool);
   }
@@ -87,7 +68,8 @@ void LayerStream::keep_attended(int64_t begin) {
 }
 
 void LayerStream::bring_attended(int64_t begin) {
-  make_room(pass.attended, pass.count() * pass.q_dim);
+  const auto size = static_cast<size_t>(pass.count() * pass.q_dim);
+  if (pass.attended.size() < size) pass.attended.resize(size);
   attended_.get(begin, pass.count(), pass.attended.data(), pass.pool);
 }
 

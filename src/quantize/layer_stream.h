@@ -27,6 +27,8 @@ class TokenStates {
   std::vector<uint16_t> values_;
 };
 
+inline constexpr int64_t kSliceTokens = 1024;  ///< that go through a layer together: enough to keep the cores busy
+
 class LayerStream {
  public:
   /// `length`: tokens a sequence.
@@ -54,8 +56,6 @@ class LayerStream {
   LayerWeights weights;
 
  private:
-  void place(int64_t count);
-
   const int64_t length_;
   int64_t tokens_ = 0;
   std::vector<KvCache> caches_;

@@ -17,10 +17,6 @@ namespace {
 constexpr int64_t kOutputRows = 8192;  // of the output matrix rounded at once: it may be larger than a layer
 constexpr int kSteps = 5;              // of the work on a layer that progress tells
 
-constexpr Linear LayerWeights::*kMatrices[] = {
-    &LayerWeights::q,    &LayerWeights::k,  &LayerWeights::v,   &LayerWeights::attention_output,
-    &LayerWeights::gate, &LayerWeights::up, &LayerWeights::down};
-
 class Layerwise {
  public:
   Layerwise(const ModelSource& source, std::span<const int32_t> tokens, int64_t length, const LayerwiseOptions& options,
@@ -146,8 +142,13 @@ class Layerwise {
       std::vector<float>& values = vector_of(id);
       if (values.empty()) continue;
       fold(folding_, config_, id, static_cast<int64_t>(values.size()), values);
-      done_.pieces.push_back({id, 0, target_.put(id, values)});
+      keep(id, 0, target_.put(id, values));
     }
+  }
+
+  /// For the journal.
+  void keep(const WeightId& id, int64_t first, std::vector<std::byte> bytes) {
+    if (journal_ != nullptr) done_.pieces.push_back({id, first, std::move(bytes)});
   }
 
   void copy_vectors() {
@@ -158,7 +159,7 @@ class Layerwise {
     to.ffn_norm = from.ffn_norm;
     to.q_norm = from.q_norm;
     to.k_norm = from.k_norm;
-    for (const auto part : kMatrices) {
+    for (const auto [role, part] : kLayerMatrices) {
       (to.*part).id = (from.*part).id;
       (to.*part).bias = (from.*part).bias;
     }
@@ -166,7 +167,7 @@ class Layerwise {
 
   std::vector<Linear*> quantized_matrices() {
     std::vector<Linear*> out;
-    for (const auto part : kMatrices) out.push_back(&(quantized_.weights.*part));
+    for (const auto [role, part] : kLayerMatrices) out.push_back(&(quantized_.weights.*part));
     return out;
   }
   Linear& quantized_matrix(WeightId id) {
@@ -184,7 +185,7 @@ class Layerwise {
   }
   void fill(Linear& linear, const std::vector<float>& weights) {
     const int64_t rows = target_.rows(linear.id), cols = static_cast<int64_t>(weights.size()) / rows;
-    const std::vector<int64_t> order = target_.hf_order(linear.id, rows);
+    const std::vector<int64_t> order = target_.hf_order(linear.id);
     linear.w = pack_matrix(encoding(EncodingId::F32), rows, cols, reinterpret_cast<const std::byte*>(weights.data()),
                            order.empty() ? nullptr : order.data(), pool_);
   }
@@ -204,7 +205,7 @@ class Layerwise {
     }
   }
 
-  /// Adds what a slice brings; `parts` are the inputs of the matrices in either pass.
+  /// Adds what a slice brings; `inputs` are those of the matrices in either pass, `role` one of them.
   void add(LayerProblem& problem, Role role, std::vector<float> LayerPass::*inputs, int64_t begin, int64_t count) {
     const std::vector<float>& quantized = quantized_.pass.*inputs;
     problem.add_inputs(quantized.data(), count);
@@ -343,7 +344,7 @@ class Layerwise {
       return;
     }
     std::vector<float> weights = folded_weights(id, 0, rows, problem.cols());
-    if (options_.transform.kind != Transform::None) done_.pieces.push_back({id, 0, target_.put(id, weights)});
+    if (options_.transform.kind != Transform::None) keep(id, 0, target_.put(id, weights));
     fill(linear, weights);
   }
 
@@ -376,7 +377,7 @@ class Layerwise {
     problem.correct(first, rows, weights);
     Rounded rounded = target_.round(id, first, weights, rows, problem.problem());
     if (options_.gptq && !rounded.solved) report.fell_back = true;
-    if (journal_ != nullptr) done_.pieces.push_back({id, first, std::move(rounded.journal)});
+    keep(id, first, std::move(rounded.journal));
     for (size_t i = 0; i < lost.size(); ++i) lost[i] -= weights[i];
     energy.lost += problem.energy(lost, rows);
     report.seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -407,12 +408,13 @@ uint64_t layerwise_memory(const ModelConfig& c, int64_t tokens, const LayerwiseO
   const uint64_t streams = correct ? 2 : 1;
   const uint64_t hidden = u(c.hidden), ffn = u(c.ffn), q = u(c.heads * c.head_dim), kv = u(c.kv_heads * c.head_dim);
   const uint64_t states = u(tokens) * hidden * kHalf * streams;
-  const uint64_t slice = 1024 * (4 * hidden + 3 * q + 4 * kv + 3 * ffn) * kFloat * streams;
+  const uint64_t slice = kSliceTokens * (4 * hidden + 3 * q + 4 * kv + 3 * ffn) * kFloat * streams;
   // A layer as the source has it (16 bits), and in binary32.
   const uint64_t attention = (2 * q + 2 * kv) * hidden * (kHalf + kFloat), mlp = 3 * ffn * hidden * (kHalf + kFloat);
   const auto rounding = [&](uint64_t n, uint64_t rows, uint64_t residual) {
     if (!options.gptq) return 4 * rows * n * kFloat;
-    const uint64_t gathered = (correct ? 2 : 1) * n * n * kFloat + residual * n * kFloat + 2 * 1024 * n * kFloat;
+    const uint64_t gathered =
+        (correct ? 2 : 1) * n * n * kFloat + residual * n * kFloat + 2 * kSliceTokens * n * kFloat;
     const uint64_t factored = n * n * (kFloat + sizeof(double) + kFloat) + std::min(n, rows) * n * kFloat;
     const uint64_t rounded = 2 * n * n * kFloat + 3 * rows * n * kFloat;
     return std::max({gathered, factored, rounded});

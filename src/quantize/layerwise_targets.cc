@@ -64,12 +64,8 @@ class GgufTarget : public Target<PlannedTensor> {
   const Encoding& dense(const WeightId& id) const override { return *planned(id).encoding; }
   std::string encoding(const WeightId& id) const override { return std::string(planned(id).encoding->name); }
 
-  std::vector<int64_t> hf_order(const WeightId& id, int64_t rows) const override {
-    const ModelConfig& config = source_.config;
-    if (!config.architecture->rope_interleaved_in_gguf) return {};
-    if (id.role == Role::Q) return split_rows(rows, config.heads);
-    if (id.role == Role::K) return split_rows(rows, config.kv_heads);
-    return {};
+  std::vector<int64_t> hf_order(const WeightId& id) const override {
+    return rotary_order(source_.config, id.role, false);
   }
 
   Rounded round(const WeightId& id, int64_t first, std::vector<float>& weights, int64_t rows,
@@ -181,7 +177,7 @@ class DirectoryTarget : public Target<DirectoryTensor> {
   bool rounds(const WeightId& id) const override { return planned(id).quantized; }
   const Encoding& dense(const WeightId& id) const override { return *planned(id).dense; }
   std::string encoding(const WeightId&) const override { return scheme_.name; }
-  std::vector<int64_t> hf_order(const WeightId&, int64_t) const override { return {}; }
+  std::vector<int64_t> hf_order(const WeightId&) const override { return {}; }
 
   Rounded round(const WeightId& id, int64_t, std::vector<float>& weights, int64_t rows,
                 const GptqProblem& problem) override {

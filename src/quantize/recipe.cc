@@ -28,8 +28,8 @@ Recipe parse_recipe(std::string_view text, const std::string& where) {
     }
     const std::string tensor(trimmed(line.substr(0, equals)));
     const std::string_view type = trimmed(line.substr(equals + 1));
-    const Encoding* found = find_encoding(type);
-    if (found == nullptr || found->kind == EncodingKind::Raw || found->run_only) {
+    const Encoding* found = find_file_encoding(type);
+    if (found == nullptr) {
       fail("{}:{}: {} is no type of a GGUF tensor that lowbit writes", where, number, type);
     }
     if (!out.types.emplace(tensor, found).second) fail("{}:{}: {} is there twice", where, number, tensor);

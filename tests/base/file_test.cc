@@ -18,6 +18,7 @@
 
 #include "base/error.h"
 #include "base/signals.h"
+#include "error_of.h"
 
 namespace lowbit {
 namespace {
@@ -46,16 +47,6 @@ class FileTest : public ::testing::Test {
 
   fs::path folder_;
 };
-
-template <typename Act>
-std::string error_of(const Act& act) {
-  try {
-    act();
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return {};
-}
 
 /// Runs `act` in a child process and gives its wait status. What it writes to standard error goes to `log`.
 int in_child(const fs::path& log, const std::function<void()>& act) {

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/progress.h"
+#include "error_of.h"
 #include "evaluate/mixed.h"
 #include "evaluate/perplexity.h"
 #include "evaluate/sensitivity_layers.h"
@@ -169,16 +170,6 @@ class Mixed : public Sensitivities {
   const Sensitivity sensitivity_;
   const GgufMetadata metadata_;
 };
-
-template <typename Body>
-std::string error_of(const Body& body) {
-  try {
-    body();
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "";
-}
 
 TEST_F(Mixed, KeepsTheSizeOrTellsWhatIsPossible) {
   const MixedPrecision precision = mixed();

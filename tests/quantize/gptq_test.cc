@@ -14,6 +14,7 @@
 #include "quantize/encode.h"
 #include "quantize/layerwise.h"
 #include "quantize/linalg.h"
+#include "quantize/memory_writer.h"
 
 namespace lowbit {
 namespace {
@@ -228,16 +229,6 @@ TEST(GptqGroups, FormatsWithoutAGridAreTold) {
   EXPECT_FALSE(has_gptq_grid({.levels = GroupLevels::FP4, .span = GroupSpan::Flat, .group = 64}, 128));
   EXPECT_FALSE(has_gptq_grid({.levels = GroupLevels::NF4, .span = GroupSpan::Flat, .group = 64}, 96));
 }
-
-/// Keeps what a target writes.
-class MemoryWriter : public TensorWriter {
- public:
-  void write(size_t tensor, uint64_t, std::span<const std::byte> bytes) override {
-    tensors[tensor].assign(bytes.begin(), bytes.end());
-  }
-  void finish() override {}
-  std::map<size_t, std::vector<std::byte>> tensors;
-};
 
 std::vector<int32_t> tokens() {
   std::vector<int32_t> out;

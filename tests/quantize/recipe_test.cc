@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 
 #include "base/error.h"
+#include "error_of.h"
 #include "model/tiny_model.h"
 #include "quantize/plan.h"
 
@@ -10,16 +11,6 @@ namespace lowbit {
 namespace {
 
 using testing::HasSubstr;
-
-template <typename Body>
-std::string error_of(const Body& body) {
-  try {
-    body();
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "";
-}
 
 TEST(Recipe, IsReadAsItWasWritten) {
   const TinyModel model({tiny_config(256)});

@@ -8,10 +8,11 @@
 #include <map>
 #include <random>
 
-#include "../model/tiny_model.h"
 #include "base/error.h"
+#include "model/tiny_model.h"
 #include "model/transformer.h"
 #include "quantize/layerwise.h"
+#include "quantize/memory_writer.h"
 #include "quantize/transform/channel_scales.h"
 #include "quantize/transform/folding.h"
 
@@ -101,16 +102,6 @@ TEST(Transform, NamesAreKnownOrRefused) {
   }
   EXPECT_THROW(transform_named("spin"), Error);
 }
-
-/// Keeps what a target writes.
-class MemoryWriter : public TensorWriter {
- public:
-  void write(size_t tensor, uint64_t, std::span<const std::byte> bytes) override {
-    tensors[tensor].assign(bytes.begin(), bytes.end());
-  }
-  void finish() override {}
-  std::map<size_t, std::vector<std::byte>> tensors;
-};
 
 using Tensors = std::map<size_t, std::vector<std::byte>>;
 

@@ -185,7 +185,7 @@ class FoldingSearch {
     for (size_t i = 0; i < w.size(); ++i) w[i] *= factors[i % factors.size()];
     rounding_.preview(linear.id, w, rows, importance);
     for (size_t i = 0; i < w.size(); ++i) w[i] /= factors[i % factors.size()];
-    const std::vector<int64_t> order = rounding_.hf_order(linear.id, rows);
+    const std::vector<int64_t> order = rounding_.hf_order(linear.id);
     return pack_matrix(encoding(EncodingId::F32), rows, cols, reinterpret_cast<const std::byte*>(w.data()),
                        order.empty() ? nullptr : order.data(), pass_.pool);
   }

@@ -32,7 +32,7 @@ class RoundingPreview {
   /// The original weights of `count` rows, in the output's order of rows: [count * cols].
   virtual std::vector<float> weights(const WeightId& id, int64_t first, int64_t count) = 0;
   /// For each row in Hugging Face's order, its row in the output; empty: the same.
-  virtual std::vector<int64_t> hf_order(const WeightId& id, int64_t rows) const = 0;
+  virtual std::vector<int64_t> hf_order(const WeightId& id) const = 0;
   /// Replaces weights by what a reader would decode if they were rounded to the nearest codes. importance[cols].
   virtual void preview(const WeightId& id, std::vector<float>& weights, int64_t rows,
                        const std::vector<float>& importance) const = 0;
