@@ -92,3 +92,9 @@ put("config", "llama3", json.dumps({**llama, "rope_scaling": scaling}).encode())
 put("config", "linear", json.dumps({**llama, "rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 1e6}}).encode())
 put("config", "mistral", json.dumps({**llama, "architectures": ["MistralForCausalLM"], "model_type": "mistral", "sliding_window": 4096}).encode())
 put("config", "qwen2", json.dumps({**llama, "architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2"}).encode())
+
+texts = root / "tests" / "data" / "text"
+for tokenizer in texts.glob("*/tokenizer.json"):
+    put("tokenizer", tokenizer.parent.name, tokenizer.read_bytes())
+for i, case in enumerate(json.loads((texts / "chat_templates.json").read_text())["cases"]):
+    put("chat_template", str(i), case["template"].encode())

@@ -34,6 +34,7 @@ int run(int argc, char** argv) {
   lowbit::add_eval(app, common);
   lowbit::add_bench(app, common);
   lowbit::add_inspect(app, common);
+  lowbit::add_verify(app, common);
   lowbit::add_tokenize(app, common);
   try {
     app.parse(argc, argv);

@@ -110,8 +110,7 @@ MixedResult choose_types(const Common& common, const MixedOptions& mixed, const 
   options.mixture = find_mixture("Q4_K_M");  // any: its types are replaced
   Plan plan = make_plan(source, options);
   estimate_importance(plan, source, pool);
-  CalibrationOptions text = rounding.calibration;
-  for (const std::string& file : rounding.texts) text.files.emplace_back(file);
+  CalibrationOptions text = calibration_options(rounding);
   const std::vector<const Encoding*> types = candidates(mixed);
   const Tokenizer tokenizer(read_tokenizer(source));
   const SensitivityRequest request{source, plan, types, sensitivity_text(source.config, tokenizer, text)};

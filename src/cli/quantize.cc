@@ -11,11 +11,13 @@
 #include "cli/command.h"
 #include "cli/mixed_precision.h"
 #include "cli/quantize_directory.h"
+#include "cli/report.h"
 #include "cli/rounding.h"
 #include "container/imatrix.h"
 #include "model/metadata.h"
 #include "quantize/pipeline.h"
 #include "quantize/prior.h"
+#include "quantize/provenance.h"
 #include "quantize/rehearsal.h"
 
 namespace lowbit {
@@ -25,6 +27,7 @@ struct Options {
   std::string in, out, scheme, imatrix, output_type, embedding_type, search;
   RoundingOptions rounding;
   MixedOptions mixed;
+  ReportOptions report;
   std::vector<std::string> tensor_types;
   bool strict = false, pure = false, allow_requantize = false, plan_only = false, rehearse = false;
 };
@@ -164,9 +167,12 @@ class GgufQuantizer {
     if (importance_) tell_importance();
     if (plan_options_.layerwise && !options_.plan_only) {
       calibration_ = read_calibration(common_, options_.rounding, source_, *calibrated_);
-      metadata_.set("quantize.calibration.texts", calibration_.description);
-      metadata_.set("quantize.calibration.hash", calibration_.hash);
     }
+    check_evaluation_text(common_, options_.report, options_.rounding, calibrated_.has_value());
+    provenance_ = to_json(Provenance{LOWBIT_VERSION, options_.scheme.empty() ? "mixed" : options_.scheme, "",
+                                     calibrated_, &calibration_, importance_ ? &*importance_ : nullptr},
+                          source_);
+    metadata_.set(kProvenanceKey, provenance_.dump());
     if (options_.mixed.has_target()) choose();
     plan_ = make_plan(source_, plan_options_);
     if (!common_.quiet()) tell_notes(plan_);
@@ -220,9 +226,8 @@ class GgufQuantizer {
         open_journal(common_, options_.rounding, source_, calibration_, *calibrated_, path, recipe_text(plan));
     const uint64_t bytes = write_gguf(plan, source_, std::move(metadata), path, pool_, [&](TensorWriter& writer) {
       const auto target = gguf_target(plan, source_, writer, pool_);
-      const auto reports = round_layerwise(source_, calibration_.ids, calibration_.length, *calibrated_, *target, pool_,
-                                           journal ? &*journal : nullptr);
-      tell_reports(common_, options_.rounding, calibration_, reports);
+      matrices_ = round_layerwise(source_, calibration_.ids, calibration_.length, *calibrated_, *target, pool_,
+                                  journal ? &*journal : nullptr);
     });
     if (journal) journal->remove();
     return bytes;
@@ -241,22 +246,18 @@ class GgufQuantizer {
     return out;
   }
 
-  void tell_result(double seconds) const {
-    if (common_.json) {
-      Json out = {{"bytes", bytes_},
-                  {"bits_per_weight", plan_.bits_per_weight()},
-                  {"seconds", seconds},
-                  {"peak_memory_bytes", peak_memory_bytes()},
-                  {"fallbacks", fallbacks_json(plan_)}};
-      if (mixed_) out["predicted_kld"] = mixed_->plan.predicted_kld;
-      if (mixed_ && mixed_->measured_kld) {
-        out["measured_kld"] = mixed_->measured_kld->value;
-        out["measured_kld_error"] = mixed_->measured_kld->error;
-      }
-      return print_json(out);
+  void tell_result(double seconds) {
+    FinishedJob job{options_.out,        bytes_,      plan_.bits_per_weight(), seconds,
+                    peak_memory_bytes(), provenance_, fallbacks_json(plan_)};
+    job.matrices = matrices_;
+    job.folded = plan_options_.transformed;
+    if (mixed_) job.more["predicted_kld"] = mixed_->plan.predicted_kld;
+    if (mixed_ && mixed_->measured_kld) {
+      job.more["measured_kld"] = mixed_->measured_kld->value;
+      job.more["measured_kld_error"] = mixed_->measured_kld->error;
     }
-    fmt::print("{}: {}, {:.3f} bits per weight; {:.1f} s, {} of memory at most\n", options_.out, human_bytes(bytes_),
-               plan_.bits_per_weight(), seconds, human_bytes(peak_memory_bytes()));
+    tell_job(common_, options_.report, source_, job, pool_);
+    if (common_.json) return;
     if (mixed_ && mixed_->measured_kld) {
       constexpr double kConfidence = 1.96;  // 95 %
       fmt::print("mean KL divergence {:.4f} +- {:.4f} on text held out of calibration\n", mixed_->measured_kld->value,
@@ -278,12 +279,15 @@ class GgufQuantizer {
   std::optional<MixedResult> mixed_;
   Plan plan_;
   uint64_t bytes_ = 0;
+  Json provenance_;
+  std::vector<MatrixReport> matrices_;
 };
 
 void quantize(const Common& common, const Options& options) {
   check_targets(options);
-  if (quantize_directory(common, {options.in, options.out, options.scheme, options.search, options.strict,
-                                  options.allow_requantize, options.plan_only, options.rehearse, options.rounding})) {
+  if (quantize_directory(
+          common, {options.in, options.out, options.scheme, options.search, options.strict, options.allow_requantize,
+                   options.plan_only, options.rehearse, options.rounding, options.report})) {
     return;
   }
   GgufQuantizer(common, options).run();
@@ -323,6 +327,7 @@ void add_quantize(CLI::App& app, Common& common) {
   command->add_option("--token-embedding-type", options->embedding_type, "Type of the token embedding");
   add_rounding_options(*command, options->rounding);
   add_mixed_options(*command, options->mixed);
+  add_report_options(*command, options->report);
   command->add_flag("--pure", options->pure, "No mixture: every matrix gets the scheme's base type");
   command->add_flag("--strict", options->strict,
                     "Refuse rows that the wanted type cannot hold, instead of falling back");

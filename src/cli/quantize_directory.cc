@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "quantize/directory.h"
+#include "quantize/provenance.h"
 #include "quantize/rehearsal.h"
 
 namespace lowbit {
@@ -92,21 +93,20 @@ std::vector<std::string> transformed_tensors(const DirectoryPlan& plan, const La
   return out;
 }
 
-uint64_t write_calibrated(const Common& common, const DirectoryRequest& request, const ModelSource& source,
-                          const GroupScheme& scheme, const DirectoryPlan& plan, const LayerwiseOptions& options,
-                          ThreadPool& pool) {
-  const CalibrationTokens calibration = read_calibration(common, request.rounding, source, options);
+std::vector<MatrixReport> write_calibrated(const Common& common, const DirectoryRequest& request,
+                                           const ModelSource& source, const GroupScheme& scheme,
+                                           const DirectoryPlan& plan, const LayerwiseOptions& options,
+                                           const CalibrationTokens& calibration, ThreadPool& pool) {
   DirectoryWriter writer(source, scheme, plan, request.out);
   writer.write_dense(transformed_tensors(plan, options), pool);
   const auto target = directory_target(plan, scheme, source, &writer, pool);
   auto journal = open_journal(common, request.rounding, source, calibration, options, request.out,
                               fmt::format("{} {}", scheme.name, request.search));
-  const auto reports = round_layerwise(source, calibration.ids, calibration.length, options, *target, pool,
-                                       journal ? &*journal : nullptr);
+  auto reports = round_layerwise(source, calibration.ids, calibration.length, options, *target, pool,
+                                 journal ? &*journal : nullptr);
   writer.finish();
   if (journal) journal->remove();
-  tell_reports(common, request.rounding, calibration, reports);
-  return plan.bytes;
+  return reports;
 }
 
 }  // namespace
@@ -121,7 +121,7 @@ bool quantize_directory(const Common& common, const DirectoryRequest& request) {
   const ModelSource source = open_model(request.in);
   GroupScheme scheme = *find_group_scheme(request.scheme, float_type(source));
   if (!request.search.empty()) scheme.search = group_search_named(request.search);
-  const DirectoryPlan plan = plan_directory(source, scheme, {request.strict, request.allow_requantize});
+  DirectoryPlan plan = plan_directory(source, scheme, {request.strict, request.allow_requantize});
   if (!common.quiet()) tell_notes(plan);
   if (request.plan_only) {
     std::optional<Effort> effort;
@@ -131,19 +131,26 @@ bool quantize_directory(const Common& common, const DirectoryRequest& request) {
   }
   ThreadPool pool(common.threads);
   const auto calibrated = layerwise_options(request.rounding, scheme.method == "gptq", scheme.transform);
-  const uint64_t bytes = calibrated ? write_calibrated(common, request, source, scheme, plan, *calibrated, pool)
-                                    : write_directory(source, scheme, plan, request.out, pool);
-  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  if (common.json) {
-    print_json({{"bytes", bytes},
-                {"bits_per_weight", plan.bits_per_weight()},
-                {"seconds", seconds},
-                {"peak_memory_bytes", peak_memory_bytes()},
-                {"fallbacks", fallbacks_json(plan, scheme)}});
+  check_evaluation_text(common, request.report, request.rounding, calibrated.has_value());
+  CalibrationTokens calibration;
+  if (calibrated) calibration = read_calibration(common, request.rounding, source, *calibrated);
+  plan.provenance =
+      to_json(Provenance{LOWBIT_VERSION, scheme.name, request.search, calibrated, &calibration, nullptr}, source);
+  FinishedJob job;
+  if (calibrated) {
+    job.matrices = write_calibrated(common, request, source, scheme, plan, *calibrated, calibration, pool);
   } else {
-    fmt::print("{}: {}, {:.3f} bits per weight; {:.1f} s, {} of memory at most\n", request.out, human_bytes(bytes),
-               plan.bits_per_weight(), seconds, human_bytes(peak_memory_bytes()));
+    write_directory(source, scheme, plan, request.out, pool);
   }
+  job.out = request.out;
+  job.bytes = plan.bytes;
+  job.bits_per_weight = plan.bits_per_weight();
+  job.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  job.memory = peak_memory_bytes();
+  job.provenance = plan.provenance;
+  job.fallbacks = fallbacks_json(plan, scheme);
+  job.folded = calibrated && calibrated->transform.kind != Transform::None;
+  tell_job(common, request.report, source, job, pool);
   return true;
 }
 

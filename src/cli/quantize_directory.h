@@ -4,6 +4,7 @@
 #include <string>
 
 #include "cli/command.h"
+#include "cli/report.h"
 #include "cli/rounding.h"
 
 namespace lowbit {
@@ -12,6 +13,7 @@ struct DirectoryRequest {
   std::string in, out, scheme, search;
   bool strict = false, allow_requantize = false, plan_only = false, rehearse = false;
   RoundingOptions rounding;
+  ReportOptions report;
 };
 
 /// False if the scheme is none of a directory's; otherwise the whole work.

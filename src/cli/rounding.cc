@@ -59,8 +59,6 @@ void add_rounding_options(CLI::App& command, RoundingOptions& options) {
   command.add_flag("--no-journal", options.no_journal,
                    "With calibration: do not keep finished layers beside the output (OUT.lowbit-journal) until it is "
                    "done, from which the same command goes on after a crash");
-  command.add_option("--report", options.report,
-                     "With calibration: write what became of each matrix to this file (JSON)");
 }
 
 std::optional<LayerwiseOptions> layerwise_options(const RoundingOptions& options, bool gptq, Transform transform) {
@@ -71,11 +69,16 @@ std::optional<LayerwiseOptions> layerwise_options(const RoundingOptions& options
   return out;
 }
 
+CalibrationOptions calibration_options(const RoundingOptions& options) {
+  CalibrationOptions out = options.calibration;
+  for (const std::string& text : options.texts) out.files.emplace_back(text);
+  return out;
+}
+
 CalibrationTokens read_calibration(const Common& common, const RoundingOptions& options, const ModelSource& source,
                                    const LayerwiseOptions& layerwise) {
-  CalibrationOptions wanted = options.calibration;
-  for (const std::string& text : options.texts) wanted.files.emplace_back(text);
-  CalibrationTokens out = calibration_tokens(source.config, Tokenizer(read_tokenizer(source)), wanted);
+  CalibrationTokens out =
+      calibration_tokens(source.config, Tokenizer(read_tokenizer(source)), calibration_options(options));
   if (common.quiet()) return out;
   if (!out.note.empty()) fmt::print(stderr, "note: {}\n", out.note);
   const auto tokens = static_cast<int64_t>(out.ids.size());
@@ -117,28 +120,6 @@ void add_effort(Json& out, const std::optional<Effort>& effort) {
   out["seconds"] = effort->seconds;
   out["memory_bytes"] = effort->memory;
   out["disk_bytes"] = effort->disk;
-}
-
-void tell_reports(const Common& common, const RoundingOptions& options, const CalibrationTokens& calibration,
-                  const std::vector<MatrixReport>& reports) {
-  Json matrices = Json::array();
-  for (const MatrixReport& r : reports) {
-    if (r.fell_back && !common.quiet()) {
-      fmt::print(stderr, "note: {} was rounded to the nearest codes: GPTQ could not be used\n", r.tensor);
-    }
-    matrices.push_back({{"tensor", r.tensor},
-                        {"encoding", r.encoding},
-                        {"relative_error", r.error},
-                        {"damping", r.damping},
-                        {"fell_back", r.fell_back},
-                        {"seconds", r.seconds}});
-  }
-  if (options.report.empty()) return;
-  const Json report = {{"calibration", calibration.description}, {"calibration_hash", calibration.hash},
-                       {"samples", calibration.samples()},       {"length", calibration.length},
-                       {"alpha", options.layerwise.alpha},       {"beta", options.layerwise.beta},
-                       {"sweeps", options.layerwise.sweeps},     {"matrices", matrices}};
-  write_text_file(options.report, report.dump(2) + "\n");
 }
 
 }  // namespace lowbit

@@ -17,7 +17,6 @@ struct RoundingOptions {
   std::vector<std::string> texts;
   CalibrationOptions calibration;
   LayerwiseOptions layerwise;
-  std::string report;
   bool no_journal = false;
 };
 
@@ -25,6 +24,9 @@ void add_rounding_options(CLI::App& command, RoundingOptions& options);
 
 /// What is asked for, given what the scheme's name means. Nothing if no calibration is needed.
 std::optional<LayerwiseOptions> layerwise_options(const RoundingOptions& options, bool gptq, Transform transform);
+
+/// What to calibrate on.
+CalibrationOptions calibration_options(const RoundingOptions& options);
 
 /// The calibration tokens for a model, after telling what they are, what memory the work will need and what is amiss.
 CalibrationTokens read_calibration(const Common& common, const RoundingOptions& options, const ModelSource& source,
@@ -43,9 +45,5 @@ struct Effort {
 };
 void tell_effort(const std::optional<Effort>& effort);
 void add_effort(Json& out, const std::optional<Effort>& effort);
-
-/// What became of the matrices: on standard error what the user should know, and all of it to the report's file.
-void tell_reports(const Common& common, const RoundingOptions& options, const CalibrationTokens& calibration,
-                  const std::vector<MatrixReport>& reports);
 
 }  // namespace lowbit

@@ -21,6 +21,7 @@ class QuantizedStore : public TensorStore {
   std::span<const std::byte> data(const TensorInfo& tensor) const override;
   void read(const TensorInfo& tensor, uint64_t offset, std::span<std::byte> out) const override;
   void drop(const TensorInfo& tensor) const override;
+  std::vector<std::filesystem::path> files() const override { return pieces_->files(); }
   void prepare(std::span<const TensorInfo* const> tensors, ThreadPool& pool) const override;
 
   const Dialect& dialect() const { return *dialect_; }

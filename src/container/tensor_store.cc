@@ -60,6 +60,12 @@ void MappedStore::read(const TensorInfo& tensor, uint64_t offset, std::span<std:
   files_[places_[index].file].read(places_[index].offset + offset, out);
 }
 
+std::vector<std::filesystem::path> MappedStore::files() const {
+  std::vector<std::filesystem::path> out;
+  for (const MappedFile& file : files_) out.push_back(file.path());
+  return out;
+}
+
 void MappedStore::drop(const TensorInfo& tensor) const {
   const size_t index = index_of(tensor);
   files_[places_[index].file].drop(places_[index].offset, tensors()[index].bytes);

@@ -24,6 +24,8 @@ struct StoredAs {
   uint64_t bytes = 0;  ///< of the pieces
   /// Column c of the tensor's data is column column_order[c] of the weight; empty: as it is. read_rows() undoes it.
   std::vector<int32_t> column_order;
+  /// The file asks for inputs rounded to 8 bits on one scale a token (W8A8), as its other readers do.
+  bool token_activations = false;
 };
 
 struct TensorInfo {
@@ -60,6 +62,8 @@ class TensorStore {
   /// Copies a byte range of a tensor without making the mapping resident: for passes over a whole model.
   virtual void read(const TensorInfo& tensor, uint64_t offset, std::span<std::byte> out) const = 0;
   virtual void drop(const TensorInfo& tensor) const = 0;
+  /// The files that the tensors are in.
+  virtual std::vector<std::filesystem::path> files() const { return {}; }
   /// Says that data() of these tensors will be asked for, so that what must be computed is computed in parallel.
   virtual void prepare(std::span<const TensorInfo* const> tensors, ThreadPool& pool) const {
     static_cast<void>(tensors), static_cast<void>(pool);
@@ -82,6 +86,7 @@ class MappedStore : public TensorStore {
   std::span<const std::byte> data(const TensorInfo& tensor) const override;
   void read(const TensorInfo& tensor, uint64_t offset, std::span<std::byte> out) const override;
   void drop(const TensorInfo& tensor) const override;
+  std::vector<std::filesystem::path> files() const override;
 
  protected:
   size_t add_file(MappedFile file);  ///< its number, for add()

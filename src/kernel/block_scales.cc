@@ -6,14 +6,12 @@
 namespace lowbit {
 namespace {
 
-ActivationTile tile_of(const float* x, float scale, float inverse) {
+ActivationTile tile_of(const float* x, int64_t count, float scale, float inverse) {
+  constexpr float kRound = 0x1.8p23f;  // to the nearest integer, ties to even, of what is far smaller; vectorised
   ActivationTile tile{};
   int sums[2] = {};
-  for (int c = 0; c < kTileCols; ++c) {
-    const float code = std::nearbyint(x[c] * inverse);
-    tile.codes[c] = static_cast<int8_t>(std::clamp(std::isnan(code) ? 0.0f : code, -127.0f, 127.0f));
-    sums[c / 16] += tile.codes[c];
-  }
+  for (int64_t c = 0; c < count; ++c) tile.codes[c] = static_cast<int8_t>((x[c] * inverse + kRound) - kRound);
+  for (int c = 0; c < kTileCols; ++c) sums[c / 16] += tile.codes[c];
   tile.scale = scale;
   tile.sum = static_cast<float>(sums[0] + sums[1]);
   tile.minus_sum = -(sums[0] + sums[1]);
@@ -26,15 +24,17 @@ ActivationTile tile_of(const float* x, float scale, float inverse) {
 
 }  // namespace
 
-void quantize_row_in_blocks(const float* x, int64_t cols, int block, ActivationTile* out, int64_t stride) {
+void quantize_row_in_blocks(const float* x, int64_t cols, int64_t block, ActivationTile* out, int64_t stride) {
   for (int64_t begin = 0; begin < cols; begin += block) {
+    const int64_t end = std::min(begin + block, cols);
     float most = 0;
     // A NaN becomes the scale, so that it shows in the result.
-    for (int64_t c = begin; c < begin + block; ++c)
-      most = std::fabs(x[c]) > most || std::isnan(x[c]) ? std::fabs(x[c]) : most;
+    for (int64_t c = begin; c < end; ++c) most = std::fabs(x[c]) > most || std::isnan(x[c]) ? std::fabs(x[c]) : most;
     const bool zero = most < 0x1p-100f;
-    for (int64_t c = begin; c < begin + block; c += kTileCols, out += stride) {
-      *out = tile_of(x + c, zero ? 0.0f : most / 127.0f, zero ? 0.0f : 127.0f / most);
+    const float scale = zero ? 0.0f : most / 127.0f, inverse = zero ? 0.0f : 127.0f / most;
+    for (int64_t c = begin; c < end; c += kTileCols, out += stride) {
+      const int64_t count = std::isfinite(most) ? std::min<int64_t>(kTileCols, end - c) : 0;
+      *out = tile_of(x + c, count, scale, inverse);
     }
   }
 }

@@ -91,7 +91,7 @@ const Kernels& kernels() {
 void Activations::Free::operator()(std::byte* p) const { std::free(p); }
 
 void prepare(const Kernels& k, const PackedMatrix& w, const float* x, int64_t tokens, Activations& out,
-             ThreadPool& pool, int scale_cols) {
+             ThreadPool& pool, int64_t scale_cols) {
   const int64_t cols = w.cols();
   const int64_t tiles = (cols + kTileCols - 1) / kTileCols;
   out.floats = traits(w.view().family).is_float;

@@ -74,10 +74,10 @@ const Table& table_like_kernels(const std::vector<const Table*>& tables) {
 
 /// Prepares activations x[tokens, cols] for products by `k` with w or with any other matrix of as many columns whose
 /// weights are floats if w's are, codes if w's are.
-/// `scale_cols` columns share a scale where codes are made: other than kTileCols only to compare with llama.cpp, see
-/// block_scales.h.
+/// `scale_cols` columns share a scale where codes are made: kTileCols unless figures are to be compared, or the model
+/// asks for it; see block_scales.h.
 void prepare(const Kernels& k, const PackedMatrix& w, const float* x, int64_t tokens, Activations& out,
-             ThreadPool& pool, int scale_cols = kTileCols);
+             ThreadPool& pool, int64_t scale_cols = kTileCols);
 /// out[tokens, w.rows()] = x W^T, spread over the pool. x was prepared with the same `k`.
 void matmul(const Kernels& k, const PackedMatrix& w, const Activations& x, float* out, ThreadPool& pool);
 

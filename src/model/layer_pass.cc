@@ -114,7 +114,7 @@ void LayerPass::multiply_alike(std::span<const Product> products, const float* i
   inputs.set(in, n);
   int64_t panels = 0;
   for (const Product& p : products) {
-    inputs.of(p.linear->w, kernels, pool);
+    inputs.of(*p.linear, kernels, pool);
     panels += p.linear->w.panels();
   }
   const int64_t step = std::max<int64_t>(1, panels / (kTasksPerThread * pool.size()));
@@ -123,7 +123,7 @@ void LayerPass::multiply_alike(std::span<const Product> products, const float* i
     for (const Product& p : products) {
       const PackedMatrix& w = p.linear->w;
       const int64_t b = std::max<int64_t>(begin, 0), e = std::min(end, w.panels());
-      const Activations& a = inputs.of(w, kernels, pool);
+      const Activations& a = inputs.of(*p.linear, kernels, pool);
       const auto matmul = a.floats ? kernels.matmul_floats : kernels.matmul_codes;
       if (b < e) matmul(w.view(), b, e, a.view, p.out, w.rows());
       begin -= w.panels();

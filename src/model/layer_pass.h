@@ -32,24 +32,32 @@ class Inputs {
   void set(const float* x, int64_t tokens) {
     x_ = x;
     tokens_ = tokens;
-    std::fill_n(ready_, 3, false);
+    std::fill_n(ready_, kForms, false);
   }
-  const Activations& of(const PackedMatrix& w, const Kernels& kernels, ThreadPool& pool) {
+  const Activations& of(const Linear& linear, const Kernels& kernels, ThreadPool& pool) {
+    const PackedMatrix& w = linear.w;
     const bool blocks = scales_ == ActivationScales::LlamaCpp && w.source().block > kTileCols;
-    const int form = traits(w.view().family).is_float ? 0 : blocks ? 2 : 1;
+    const Form form = traits(w.view().family).is_float ? kFloats
+                      : linear.token_activations       ? kTokenScales
+                      : blocks                         ? kBlockScales
+                                                       : kCodes;
     if (!ready_[form]) {
-      prepare(kernels, w, x_, tokens_, forms_[form], pool, blocks ? w.source().block : kTileCols);
+      const int64_t columns_a_scale = form == kTokenScales   ? w.cols()
+                                      : form == kBlockScales ? w.source().block
+                                                             : kTileCols;
+      prepare(kernels, w, x_, tokens_, forms_[form], pool, columns_a_scale);
+      ready_[form] = true;
     }
-    ready_[form] = true;
     return forms_[form];
   }
 
  private:
+  enum Form { kFloats, kCodes, kBlockScales, kTokenScales, kForms };
   const ActivationScales scales_;
   const float* x_ = nullptr;
   int64_t tokens_ = 0;
-  Activations forms_[3];  // binary32, codes, codes with block scales
-  bool ready_[3] = {};
+  Activations forms_[kForms];
+  bool ready_[kForms] = {};
 };
 
 struct Product {

@@ -8,6 +8,7 @@
 #include "base/progress.h"
 #include "quantize/export_hf.h"
 #include "quantize/pipeline.h"
+#include "quantize/provenance.h"
 #include "quantize/quantize_groups.h"
 
 namespace lowbit {
@@ -182,6 +183,7 @@ void DirectoryWriter::finish() {
   write_companions();
   const Json quantization = scheme_.dialect->config(plan_.skipped);
   config_["quantization_config"] = quantization;
+  if (!plan_.provenance.is_null()) config_[kProvenanceMember] = plan_.provenance;
   const std::string extra = scheme_.dialect->config_file();
   if (!extra.empty()) write_text_file(folder_ / extra, quantization.dump(2) + "\n");
   write_text_file(folder_ / "config.json", config_.dump(2) + "\n");

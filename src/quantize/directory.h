@@ -33,6 +33,7 @@ struct DirectoryPlan {
   int64_t parameters = 0;
   uint64_t bytes = 0;
   std::vector<std::string> skipped;  ///< modules that stay dense, for the config
+  Json provenance;                   ///< for config.json (quantize/provenance.h); null: none
 
   double bits_per_weight() const { return 8.0 * static_cast<double>(bytes) / static_cast<double>(parameters); }
 };

@@ -60,10 +60,10 @@ def write_safetensors(path, tensors):
             f.write(values.tobytes())
 
 
-def make_model(folder, hidden=256, ffn=512, layers=3, heads=4, kv_heads=2):
+def make_model(folder, hidden=256, ffn=512, layers=3, heads=4, kv_heads=2, seed=27):
     """A Hugging Face directory; hidden=96 gives rows that no k-quant holds."""
     folder.mkdir(parents=True, exist_ok=True)
-    vocab, draw, head_dim = write_tokenizer(folder), random.Random(27), hidden // heads
+    vocab, draw, head_dim = write_tokenizer(folder), random.Random(seed), hidden // heads
 
     def matrix(rows, cols):
         scale = 1.5 / cols ** 0.5

@@ -40,6 +40,7 @@ class CompressedTensors final : public Dialect {
       fail("{}: \"strategy\" {} is not supported; known are group, channel and tensor", where, shown(strategy_));
     }
     options_.group = strategy_ == "group" ? group_size(weights, "group_size", -1, where) : 0;
+    read_activations(group.value("input_activations", Json()), where);
   }
 
   std::string_view name() const override { return "compressed-tensors"; }
@@ -218,10 +219,18 @@ class CompressedTensors final : public Dialect {
       m.tensors = {pieces.name("weight")};
     }
     describe_scales(pieces, m, packed);
+    m.token_activations = options_.activations == CompressedTensorsOptions::Activations::PerToken;
     for (const char* piece : {"input_scale", "input_zero_point"}) {
       if (pieces.find(piece) != nullptr) m.tensors.push_back(pieces.name(piece));
     }
     return m;
+  }
+
+  void read_activations(const Json& inputs, const std::string& where) {
+    if (!inputs.is_object() || json_or<std::string>(inputs, "type", "int", where) != "int") return;
+    const bool token = json_or<std::string>(inputs, "strategy", "", where) == "token";
+    if (token && json_or<bool>(inputs, "dynamic", false, where) && json_or<int64_t>(inputs, "num_bits", 8, where) == 8)
+      options_.activations = CompressedTensorsOptions::Activations::PerToken;
   }
 
   void describe_scales(const Pieces& pieces, GroupModule& m, bool packed) const {

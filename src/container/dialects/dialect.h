@@ -23,6 +23,7 @@ struct GroupModule {
   GroupFormat format;
   std::vector<int32_t> group_of_column;  ///< as GroupMatrix has it: empty but for activation order
   std::vector<std::string> tensors;      ///< all that the weight is made of (a bias is not)
+  bool token_activations = false;        ///< its inputs are to be rounded to 8 bits, on one scale a token
 };
 
 /// One tensor of a module, to be written.
