@@ -37,6 +37,7 @@ void add_run(CLI::App& app, Common& common);
 void add_eval(CLI::App& app, Common& common);
 void add_inspect(CLI::App& app, Common& common);
 void add_verify(CLI::App& app, Common& common);
+void add_methods(CLI::App& app, Common& common);
 void add_bench(CLI::App& app, Common& common);
 void add_tokenize(CLI::App& app, Common& common);
 

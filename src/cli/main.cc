@@ -1,4 +1,5 @@
 #include <fmt/core.h>
+#include <malloc.h>
 
 #include <cstdio>
 #include <exception>
@@ -35,6 +36,7 @@ int run(int argc, char** argv) {
   lowbit::add_bench(app, common);
   lowbit::add_inspect(app, common);
   lowbit::add_verify(app, common);
+  lowbit::add_methods(app, common);
   lowbit::add_tokenize(app, common);
   try {
     app.parse(argc, argv);
@@ -47,6 +49,9 @@ int run(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  // Large blocks are given back as soon as they are free, whatever was allocated after them: without it the layers of a
+  // quantization leave holes in the heap that no later layer fits in.
+  mallopt(M_MMAP_THRESHOLD, 4 << 20);
   lowbit::remove_temporaries_on_interrupt();
   try {
     return run(argc, argv);

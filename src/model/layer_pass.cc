@@ -62,6 +62,7 @@ void LayerPass::for_tokens(const std::function<void(int64_t)>& task) {
 }
 
 void LayerPass::set_angles() {
+  started_length = 0;
   const int64_t half = config.head_dim / 2;
   at_least(cos, count() * half);
   at_least(sin, count() * half);
@@ -80,7 +81,10 @@ void LayerPass::start(std::vector<KvCache>& caches, int64_t length, int64_t coun
     tokens.push_back({0, t % length, &caches[static_cast<size_t>(t / length)], 0});
   }
   at_least(x, count * config.hidden);
+  if (length == started_length && count <= started_count) return;  // the same angles
   set_angles();
+  started_length = length;
+  started_count = count;
 }
 
 void LayerPass::normalize(const std::vector<float>& weight) {

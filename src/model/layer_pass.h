@@ -115,7 +115,8 @@ class LayerPass {
   void add_to_stream(const Linear& linear, float* y);
 
   std::vector<float> q, k, v, projected, up, gathered;
-  std::vector<float> cos, sin;  // [tokens, head_dim / 2]
+  std::vector<float> cos, sin;                    // [tokens, head_dim / 2]
+  int64_t started_length = 0, started_count = 0;  // what start() has made them for
   Inputs inputs;
 };
 

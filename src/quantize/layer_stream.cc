@@ -73,4 +73,32 @@ void LayerStream::bring_attended(int64_t begin) {
   attended_.get(begin, pass.count(), pass.attended.data(), pass.pool);
 }
 
+void LayerStream::keep_activated(int64_t begin) {
+  if (!keeps_activated(tokens_, pass.config.ffn)) return;
+  if (begin == 0) activated_ = TokenStates(tokens_, pass.config.ffn);
+  activated_.set(begin, pass.count(), pass.gate.data(), pass.pool);
+}
+
+void LayerStream::finish_ffn(int64_t begin, int64_t count) {
+  enter(begin, count);
+  if (activated_.empty()) {
+    pass.normalize(weights.ffn_norm);
+    pass.activate(weights, nullptr);
+    return project_activated(begin);
+  }
+  const auto size = static_cast<size_t>(count * pass.config.ffn);
+  if (pass.gate.size() < size) pass.gate.resize(size);
+  activated_.get(begin, count, pass.gate.data(), pass.pool);
+  pass.project_down(weights, nullptr);
+  leave(begin);
+  if (begin + count == tokens_) activated_ = TokenStates();
+}
+
+void LayerStream::project_activated(int64_t begin) {
+  float* gate = pass.gate.data();
+  for_values(pass.count(), pass.config.ffn, pass.pool, [&](int64_t i) { gate[i] = bf16_to_f32(f32_to_bf16(gate[i])); });
+  pass.project_down(weights, nullptr);
+  leave(begin);
+}
+
 }  // namespace lowbit

@@ -21,6 +21,7 @@ class TokenStates {
   /// Tokens [begin, begin + count) from or to out[count, width].
   void set(int64_t begin, int64_t count, const float* from, ThreadPool& pool);
   void get(int64_t begin, int64_t count, float* to, ThreadPool& pool) const;
+  bool empty() const { return values_.empty(); }
 
  private:
   int64_t width_ = 0;
@@ -28,6 +29,13 @@ class TokenStates {
 };
 
 inline constexpr int64_t kSliceTokens = 1024;  ///< that go through a layer together: enough to keep the cores busy
+
+inline constexpr uint64_t kMostKept = uint64_t{256} << 20;  ///< bytes, rather than computed again
+
+/// Whether the activated gates of so many tokens are kept.
+inline bool keeps_activated(int64_t tokens, int64_t ffn) {
+  return static_cast<uint64_t>(tokens) * static_cast<uint64_t>(ffn) * sizeof(uint16_t) <= kMostKept;
+}
 
 class LayerStream {
  public:
@@ -49,6 +57,13 @@ class LayerStream {
   void keep_attended(int64_t begin);
   void bring_attended(int64_t begin);
   void forget_attended() { attended_ = TokenStates(); }
+
+  /// Keeps the pass's activated gates for finish_ffn(), if those of all tokens take no more than kMostKept bytes.
+  void keep_activated(int64_t begin);
+  /// From the states of these tokens, or the gates that were kept of them, to the states behind the layer.
+  void finish_ffn(int64_t begin, int64_t count);
+  /// The pass's activated gates, rounded as if they had been kept, through the down projection to the stream.
+  void project_activated(int64_t begin);
   /// The kept states of tokens, to[count, hidden].
   void states(int64_t begin, int64_t count, float* to) const { states_.get(begin, count, to, pass.pool); }
 
@@ -59,7 +74,7 @@ class LayerStream {
   const int64_t length_;
   int64_t tokens_ = 0;
   std::vector<KvCache> caches_;
-  TokenStates states_, attended_;
+  TokenStates states_, attended_, activated_;
 };
 
 }  // namespace lowbit

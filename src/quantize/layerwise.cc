@@ -117,9 +117,7 @@ class Layerwise {
           stream.bring_attended(begin);
           stream.pass.project_attended(stream.weights, nullptr);
           stream.leave(begin);
-          stream.enter(begin, stream.pass.count());
-          stream.pass.ffn_block(stream.weights, nullptr);
-          stream.leave(begin);
+          stream.finish_ffn(begin, stream.pass.count());
         },
         [](int64_t, int64_t) {});
     return true;
@@ -280,17 +278,21 @@ class Layerwise {
           stream.pass.normalize(stream.weights.ffn_norm);
           stream.pass.activate(stream.weights, nullptr);
         },
-        [&](int64_t begin, int64_t count) { add(problem, Role::Down, &LayerPass::gate, begin, count); });
+        [&](int64_t begin, int64_t count) {
+          add(problem, Role::Down, &LayerPass::gate, begin, count);
+          quantized_.keep_activated(begin);
+          if (!correct_) return;
+          // The original's down projection is known: its layer ends here.
+          original_.project_activated(begin);
+        });
     round({{Role::Down, layer}}, problem);
   }
 
+  /// The quantized model's states behind the layer.
   void finish_layer() {
-    for_slices(
-        [](LayerStream& stream, int64_t begin) {
-          stream.pass.ffn_block(stream.weights, nullptr);
-          stream.leave(begin);
-        },
-        [](int64_t, int64_t) {});
+    for (int64_t begin = 0; begin < tokens_; begin += quantized_.slice()) {
+      quantized_.finish_ffn(begin, std::min(quantized_.slice(), tokens_ - begin));
+    }
   }
 
   /// The output matrix, from the final hidden states.
@@ -421,7 +423,8 @@ uint64_t layerwise_memory(const ModelConfig& c, int64_t tokens, const LayerwiseO
   };
   const uint64_t attended = u(tokens) * q * kHalf * streams;
   const uint64_t before = attended + attention + mlp + std::max(rounding(hidden, q, 0), rounding(q, hidden, hidden));
-  const uint64_t after = mlp + std::max(rounding(hidden, ffn, 0), rounding(ffn, hidden, hidden));
+  const uint64_t kept = keeps_activated(tokens, c.ffn) ? u(tokens) * ffn * kHalf : 0;
+  const uint64_t after = kept + mlp + std::max(rounding(hidden, ffn, 0), rounding(ffn, hidden, hidden));
   return states + slice + std::max(before, after);
 }
 

@@ -151,7 +151,7 @@ def plan(model, folder):
 def usage():
     for arguments in ([], ["quantise"], ["quantize", "x"], ["eval", "x"], ["run", "x", "-n", "many"]):
         lowbit(*arguments, code=2)
-    for command in ("convert", "quantize", "calibrate", "run", "eval", "inspect", "verify", "tokenize", "bench"):
+    for command in ("convert", "quantize", "calibrate", "run", "eval", "inspect", "verify", "methods", "tokenize", "bench"):
         out, _ = lowbit(command, "--help")
         assert f"lowbit {command} " in out, out
     refused("inspect", "/no/such/model", says="/no/such/model")

@@ -51,4 +51,19 @@ TEST(BlockScales, NanShows) {
 }
 
 }  // namespace
+TEST(BlockScales, OneScaleForRowsOfAnyLength) {
+  constexpr int64_t kCols = 88;  // two tiles and a piece
+  std::vector<float> x(kCols);
+  for (int64_t c = 0; c < kCols; ++c) x[static_cast<size_t>(c)] = 0.37f * static_cast<float>(c % 11) - 1.5f;
+  x[70] = -12.7f;
+  std::vector<ActivationTile> tiles(3);
+  quantize_row_in_blocks(x.data(), kCols, kCols, tiles.data(), 1);
+  for (int64_t c = 0; c < 3 * kTileCols; ++c) {
+    const ActivationTile& tile = tiles[static_cast<size_t>(c / kTileCols)];
+    EXPECT_FLOAT_EQ(tile.scale, 0.1f);
+    const float expected = c < kCols ? std::nearbyint(x[static_cast<size_t>(c)] * 10) : 0;
+    EXPECT_EQ(tile.codes[c % kTileCols], static_cast<int>(expected)) << c;
+  }
+}
+
 }  // namespace lowbit
