@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes a Hugging Face directory of a real shape with random weights, to measure speed and memory at real size.
 
-    make_random_model.py OUT --shape 1B|7B --tokenizer HF_DIR
+    make_random_model.py OUT --shape 1B|7B --tokenizer HF_DIR [--layers N]
 
 The tokenizer is taken from another model. Needs: pip install numpy. BF16; one shard per layer, so that memory stays small.
 """
@@ -41,10 +41,12 @@ def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("out", type=pathlib.Path)
     p.add_argument("--shape", choices=SHAPES, default="1B")
+    p.add_argument("--layers", type=int, help="fewer than the shape has, for what is measured a layer")
     p.add_argument("--tokenizer", type=pathlib.Path, required=True)
     a = p.parse_args()
     a.out.mkdir(parents=True, exist_ok=True)
     hidden, ffn, layers, heads, kv = SHAPES[a.shape]
+    layers = a.layers or layers
     config = json.loads((a.tokenizer / "config.json").read_text())
     vocab, rng, kv_rows = config["vocab_size"], np.random.default_rng(27), kv * hidden // heads
     ones = lambda n: np.full(n, 0x3F80, np.uint16)

@@ -2,6 +2,9 @@
 
 #include <fmt/core.h>
 #include <sys/resource.h>
+#include <unistd.h>
+
+#include <fstream>
 
 #include "base/progress.h"
 
@@ -31,6 +34,12 @@ uint64_t peak_memory_bytes() {
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
   return static_cast<uint64_t>(usage.ru_maxrss) * 1024;
+}
+
+uint64_t resident_memory_bytes() {
+  uint64_t size = 0, resident = 0;  // pages, of /proc/self/statm
+  std::ifstream("/proc/self/statm") >> size >> resident;
+  return resident * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
 }
 
 }  // namespace lowbit

@@ -29,6 +29,8 @@ void print_json(const Json& result);
 
 /// Memory this process has held at most, in bytes.
 uint64_t peak_memory_bytes();
+/// Memory it holds now.
+uint64_t resident_memory_bytes();
 
 void add_convert(CLI::App& app, Common& common);
 void add_quantize(CLI::App& app, Common& common);

@@ -82,8 +82,9 @@ CalibrationTokens read_calibration(const Common& common, const RoundingOptions& 
   if (common.quiet()) return out;
   if (!out.note.empty()) fmt::print(stderr, "note: {}\n", out.note);
   const auto tokens = static_cast<int64_t>(out.ids.size());
+  const uint64_t memory = resident_memory_bytes() + layerwise_memory(source.config, tokens, layerwise);
   fmt::print(stderr, "calibrating on {} x {} tokens of {}; about {} of memory\n", out.samples(), out.length,
-             out.description, human_bytes(layerwise_memory(source.config, tokens, layerwise)));
+             out.description, human_bytes(std::max(memory, peak_memory_bytes())));
   return out;
 }
 

@@ -410,13 +410,15 @@ uint64_t layerwise_memory(const ModelConfig& c, int64_t tokens, const LayerwiseO
   const uint64_t streams = correct ? 2 : 1;
   const uint64_t hidden = u(c.hidden), ffn = u(c.ffn), q = u(c.heads * c.head_dim), kv = u(c.kv_heads * c.head_dim);
   const uint64_t states = u(tokens) * hidden * kHalf * streams;
-  const uint64_t slice = kSliceTokens * (4 * hidden + 3 * q + 4 * kv + 3 * ffn) * kFloat * streams;
+  // What the pass holds, and the widest of it again in the kernels' order.
+  const uint64_t slice = kSliceTokens * (4 * hidden + 3 * q + 4 * kv + 4 * ffn) * kFloat * streams;
   // A layer as the source has it (16 bits), and in binary32.
   const uint64_t attention = (2 * q + 2 * kv) * hidden * (kHalf + kFloat), mlp = 3 * ffn * hidden * (kHalf + kFloat);
   const auto rounding = [&](uint64_t n, uint64_t rows, uint64_t residual) {
     if (!options.gptq) return 4 * rows * n * kFloat;
-    const uint64_t gathered =
-        (correct ? 2 : 1) * n * n * kFloat + residual * n * kFloat + 2 * kSliceTokens * n * kFloat;
+    const uint64_t sums = (correct ? 2 : 1) * n * n + residual * n;
+    const uint64_t ordered = (correct ? 4 : 2) * n + (residual > 0 ? n + residual : 0);  // both sides of each
+    const uint64_t gathered = (sums + kSliceTokens * ordered) * kFloat;
     const uint64_t factored = n * n * (kFloat + sizeof(double) + kFloat) + std::min(n, rows) * n * kFloat;
     const uint64_t rounded = 2 * n * n * kFloat + 3 * rows * n * kFloat;
     return std::max({gathered, factored, rounded});

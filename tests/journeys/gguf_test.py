@@ -2,6 +2,7 @@
 import json
 import math
 import pathlib
+import re
 
 from tiny import TEXT, lowbit, lowbit_json, make_model, refused, scratch
 
@@ -74,6 +75,16 @@ def calibrated_rounding(model, folder, plain_divergence):
     short.write_text("Too little.")
     refused("quantize", model, folder / "no.gguf", "Q3_K_S", "--rounding", "gptq", "--calib", short, says="short.txt")
     assert not (folder / "no.gguf").exists()
+
+
+def memory_is_told(folder):
+    """The estimate holds, and is no gross one, where the layers and their inputs outweigh the program itself."""
+    model = make_model(folder / "wide", hidden=512, ffn=1536, layers=2)
+    out = folder / "wide.gguf"
+    done, err = lowbit("quantize", model, out, "Q4_K_M", "--rounding", "gptq", "--samples", 48, "--length", 256, "--json")
+    number, unit = re.search(r"about ([\d.]+) (MiB|GiB) of memory", err).groups()
+    told, taken = float(number) * (2**20 if unit == "MiB" else 2**30), json.loads(done)["peak_memory_bytes"]
+    assert 0.6 * told < taken < 1.15 * told, (told, taken)
 
 
 def overrides(model, folder):
@@ -165,6 +176,7 @@ def main():
         same_bytes_for_any_threads(model, folder)
         importance(model, folder, divergence)
         calibrated_rounding(model, folder, divergence)
+        memory_is_told(folder)
         overrides(model, folder)
         run_and_tokenize(folder)
         fallbacks(folder)
