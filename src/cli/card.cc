@@ -13,13 +13,13 @@ std::string figures(const Json& evaluation) {
       "\n## What was lost\nMeasured by `lowbit eval` on {} ({} chunks of {} tokens), against the original.\n\n"
       "| | |\n|---|---|\n| perplexity | {:.4f} ± {:.4f} |\n",
       text_of(evaluation["text"]), text_of(evaluation["chunks"]), text_of(evaluation["context"]),
-      evaluation["perplexity"].get<double>(), 1.96 * evaluation["perplexity_error"].get<double>());
+      evaluation["perplexity"].get<double>(), kConfidence95 * evaluation["perplexity_error"].get<double>());
   if (!evaluation.contains("mean_kld")) return out;
   out += fmt::format("| of the original | {:.4f} |\n", evaluation["reference_perplexity"].get<double>());
   out += fmt::format("| mean KL divergence | {:.5f} ± {:.5f} |\n", evaluation["mean_kld"].get<double>(),
-                     1.96 * evaluation["mean_kld_error"].get<double>());
+                     kConfidence95 * evaluation["mean_kld_error"].get<double>());
   return out + fmt::format("| same top token | {:.2f} ± {:.2f} % |\n", 100 * evaluation["top1_agreement"].get<double>(),
-                           196 * evaluation["top1_agreement_error"].get<double>());
+                           100 * kConfidence95 * evaluation["top1_agreement_error"].get<double>());
 }
 
 }  // namespace

@@ -11,8 +11,6 @@
 namespace lowbit {
 namespace {
 
-constexpr double kConfidence = 1.96;  // 95 %
-
 /// A model with its tokenizer, ready to run; the transformer reads from the source as long as it lives.
 struct Loaded {
   ModelSource source;
@@ -67,7 +65,7 @@ std::string file_hash(const std::string& path) {
 
 void print_evaluation(const Evaluation& e) {
   auto line = [&](const char* label, const Estimate& x, double scale, const char* unit) {
-    fmt::print("  {:<26} {:>10.4f} ± {:.4f}{}\n", label, scale * x.value, kConfidence * scale * x.error, unit);
+    fmt::print("  {:<26} {:>10.4f} ± {:.4f}{}\n", label, scale * x.value, kConfidence95 * scale * x.error, unit);
   };
   fmt::print("{} tokens scored, in {} chunks of {} ({:.1f} s); intervals are 95 %\n", e.tokens, e.chunks, e.context,
              e.seconds);

@@ -259,9 +259,8 @@ class GgufQuantizer {
     tell_job(common_, options_.report, source_, job, pool_);
     if (common_.json) return;
     if (mixed_ && mixed_->measured_kld) {
-      constexpr double kConfidence = 1.96;  // 95 %
       fmt::print("mean KL divergence {:.4f} +- {:.4f} on text held out of calibration\n", mixed_->measured_kld->value,
-                 kConfidence * mixed_->measured_kld->error);
+                 kConfidence95 * mixed_->measured_kld->error);
     }
     if (mixed_) fmt::print("{}", types_table(plan_));
   }

@@ -27,9 +27,9 @@ Json matrices_json(const std::vector<MatrixReport>& matrices) {
   return out;
 }
 
-Json weight_errors_json(const ModelSource& source, const std::string& out, ThreadPool& pool) {
+Json weight_errors_json(const ModelSource& source, const ModelSource& made, ThreadPool& pool) {
   Json tensors = Json::array();
-  for (const WeightError& t : weight_errors(source, open_model(out), pool)) {
+  for (const WeightError& t : weight_errors(source, made, pool)) {
     tensors.push_back({{"tensor", t.tensor}, {"encoding", t.encoding}, {"weight_error", t.error}});
   }
   return tensors;
@@ -86,17 +86,19 @@ void tell_job(const Common& common, const ReportOptions& options, const ModelSou
     report["evaluation"] = to_json(*measured, how);
     report["evaluation"]["text"] = fs::path(options.eval_text).filename().string();
   }
-  if (fs::is_directory(job.out)) write_text_file(fs::path(job.out) / "README.md", model_card(report));
-  if (!options.card.empty()) write_text_file(options.card, model_card(report));
+  const std::string card = model_card(report);
+  if (fs::is_directory(job.out)) write_text_file(fs::path(job.out) / "README.md", card);
+  if (!options.card.empty()) write_text_file(options.card, card);
   report["seconds"] = job.seconds;
   report["peak_memory_bytes"] = job.memory;
   if (!options.report.empty()) {
     Json full = report;
     full["output"] = job.out;
-    for (const fs::path& file : open_model(job.out).store->files()) {
+    const ModelSource made = open_model(job.out);
+    for (const fs::path& file : made.store->files()) {
       full["files"][file.filename().string()] = file_hash(file.string());
     }
-    if (!job.folded) full["tensors"] = weight_errors_json(source, job.out, pool);
+    if (!job.folded) full["tensors"] = weight_errors_json(source, made, pool);
     if (!job.matrices.empty()) full["matrices"] = matrices_json(job.matrices);
     write_text_file(options.report, full.dump(2) + "\n");
   }

@@ -41,7 +41,7 @@ void check_evaluation_text(const Common& common, const ReportOptions& options, c
 void tell_job(const Common& common, const ReportOptions& options, const ModelSource& source, const FinishedJob& job,
               ThreadPool& pool);
 
-/// The model card of a quantized model: what it is, what was lost, how to run it and how it was made. `report` is
+/// The model card of a quantized model: what it is, what was lost and how it was made. `report` is
 /// tell_job()'s, as far as it goes: without time and memory in what is written unasked.
 std::string model_card(const Json& report);
 

@@ -36,6 +36,7 @@ class Verification {
   Verification(const Common& common, const Options& options)
       : common_(common), options_(options), pool_(common.threads), model_(open_model(options.model)) {
     if (!options.report.empty()) report_ = parse_json(read_text_file(options.report), options.report);
+    if (!report_.is_object()) fail("{}: is no report of lowbit quantize", options.report);
     if (!options.source.empty()) source_.emplace(open_model(options.source));
   }
 
@@ -70,19 +71,13 @@ class Verification {
   }
 
   void values() {
-    constexpr int64_t kPieceWeights = int64_t{1} << 18;
     const std::vector<OutputTensor> tensors = hf_tensors(model_);
     int64_t total = 0;
     for (const OutputTensor& t : tensors) total += t.elements();
     Progress progress("decoding", static_cast<uint64_t>(total));
     try {
       for (const OutputTensor& t : tensors) {
-        const int64_t step = std::max<int64_t>(1, kPieceWeights / t.cols());
-        pool_.run((t.rows() + step - 1) / step, [&](int64_t i, int) {
-          const int64_t rows = std::min(step, t.rows() - i * step);
-          std::vector<float> piece(static_cast<size_t>(rows * t.cols()));
-          read_output_rows(*model_.store, t, i * step, rows, piece.data());
-        });
+        for_row_pieces(*model_.store, t, pool_, [](int64_t, int64_t, int64_t, const float*) {});  // throws if not
         progress.add(static_cast<uint64_t>(t.elements()), t.name);
       }
     } catch (const Error& e) {

@@ -12,6 +12,9 @@ struct Estimate {
   double value = 0, error = 0;
 };
 
+/// Standard errors on either side of a figure that make the interval of 95 % confidence.
+inline constexpr double kConfidence95 = 1.96;
+
 /// Mean and standard error of the mean. Sums run in the order of the values, in binary64.
 Estimate mean(std::span<const double> values);
 /// Covariance of the means of two series of equal length.

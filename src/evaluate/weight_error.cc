@@ -1,6 +1,5 @@
 #include "evaluate/weight_error.h"
 
-#include <algorithm>
 #include <map>
 
 #include "base/error.h"
@@ -10,8 +9,6 @@
 
 namespace lowbit {
 namespace {
-
-constexpr int64_t kPieceWeights = int64_t{1} << 18;
 
 struct Squares {
   double lost = 0, whole = 0;
@@ -23,11 +20,11 @@ std::string shape_text(const std::vector<int64_t>& shape) {
   return out;
 }
 
-Squares compare_rows(const ModelSource& original, const OutputTensor& a, const ModelSource& quantized,
-                     const OutputTensor& b, int64_t begin, int64_t rows) {
-  std::vector<float> before(static_cast<size_t>(rows * a.cols())), after(before.size());
-  read_output_rows(*original.store, a, begin, rows, before.data());
-  read_output_rows(*quantized.store, b, begin, rows, after.data());
+/// Of rows [begin, begin + rows) of an original tensor, and what became of them.
+Squares compare_rows(const ModelSource& original, const OutputTensor& tensor, int64_t begin, int64_t rows,
+                     const float* after) {
+  std::vector<float> before(static_cast<size_t>(rows * tensor.cols()));
+  read_output_rows(*original.store, tensor, begin, rows, before.data());
   Squares out;
   for (size_t i = 0; i < before.size(); ++i) {
     const double lost = double{before[i]} - double{after[i]};
@@ -55,11 +52,9 @@ std::vector<WeightError> weight_errors(const ModelSource& original, const ModelS
       fail("{}: {} is {}, and {} in {}", quantized.path.string(), t.name, shape_text(t.shape), shape_text(other.shape),
            original.path.string());
     }
-    const int64_t step = std::max<int64_t>(1, kPieceWeights / t.cols());
-    std::vector<Squares> pieces(static_cast<size_t>((t.rows() + step - 1) / step));
-    pool.run(static_cast<int64_t>(pieces.size()), [&](int64_t i, int) {
-      pieces[static_cast<size_t>(i)] =
-          compare_rows(original, other, quantized, t, i * step, std::min(step, t.rows() - i * step));
+    std::vector<Squares> pieces(static_cast<size_t>(row_pieces(t)));
+    for_row_pieces(*quantized.store, t, pool, [&](int64_t piece, int64_t first, int64_t rows, const float* values) {
+      pieces[static_cast<size_t>(piece)] = compare_rows(original, other, first, rows, values);
     });
     Squares sum;
     for (const Squares& piece : pieces) {

@@ -67,10 +67,12 @@ void LayerStream::keep_attended(int64_t begin) {
   attended_.set(begin, pass.count(), pass.attended.data(), pass.pool);
 }
 
-void LayerStream::bring_attended(int64_t begin) {
-  const auto size = static_cast<size_t>(pass.count() * pass.q_dim);
-  if (pass.attended.size() < size) pass.attended.resize(size);
-  attended_.get(begin, pass.count(), pass.attended.data(), pass.pool);
+void LayerStream::bring_attended(int64_t begin) { bring(attended_, begin, pass.q_dim, pass.attended); }
+
+void LayerStream::bring(const TokenStates& kept, int64_t begin, int64_t width, std::vector<float>& to) {
+  const auto size = static_cast<size_t>(pass.count() * width);
+  if (to.size() < size) to.resize(size);
+  kept.get(begin, pass.count(), to.data(), pass.pool);
 }
 
 void LayerStream::keep_activated(int64_t begin) {
@@ -84,13 +86,10 @@ void LayerStream::finish_ffn(int64_t begin, int64_t count) {
   if (activated_.empty()) {
     pass.normalize(weights.ffn_norm);
     pass.activate(weights, nullptr);
-    return project_activated(begin);
+  } else {
+    bring(activated_, begin, pass.config.ffn, pass.gate);
   }
-  const auto size = static_cast<size_t>(count * pass.config.ffn);
-  if (pass.gate.size() < size) pass.gate.resize(size);
-  activated_.get(begin, count, pass.gate.data(), pass.pool);
-  pass.project_down(weights, nullptr);
-  leave(begin);
+  project_activated(begin);
   if (begin + count == tokens_) activated_ = TokenStates();
 }
 

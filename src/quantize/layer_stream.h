@@ -62,7 +62,7 @@ class LayerStream {
   void keep_activated(int64_t begin);
   /// From the states of these tokens, or the gates that were kept of them, to the states behind the layer.
   void finish_ffn(int64_t begin, int64_t count);
-  /// The pass's activated gates, rounded as if they had been kept, through the down projection to the stream.
+  /// The pass's activated gates, rounded as if they had been kept, through the down projection to the kept states.
   void project_activated(int64_t begin);
   /// The kept states of tokens, to[count, hidden].
   void states(int64_t begin, int64_t count, float* to) const { states_.get(begin, count, to, pass.pool); }
@@ -71,6 +71,9 @@ class LayerStream {
   LayerWeights weights;
 
  private:
+  /// Kept values of the pass's tokens into one of its buffers, [tokens, width].
+  void bring(const TokenStates& kept, int64_t begin, int64_t width, std::vector<float>& to);
+
   const int64_t length_;
   int64_t tokens_ = 0;
   std::vector<KvCache> caches_;

@@ -96,6 +96,22 @@ void read_output_rows(const TensorStore& store, const OutputTensor& tensor, int6
   check_finite(store, tensor, begin, out, count);
 }
 
+int64_t row_pieces(const OutputTensor& tensor) {
+  const int64_t step = rows_per_chunk(tensor.cols());
+  return (tensor.rows() + step - 1) / step;
+}
+
+void for_row_pieces(const TensorStore& store, const OutputTensor& tensor, ThreadPool& pool,
+                    const std::function<void(int64_t, int64_t, int64_t, const float*)>& task) {
+  const int64_t step = rows_per_chunk(tensor.cols());
+  pool.run(row_pieces(tensor), [&](int64_t piece, int) {
+    const int64_t first = piece * step, rows = std::min(step, tensor.rows() - first);
+    std::vector<float> values(static_cast<size_t>(rows * tensor.cols()));
+    read_output_rows(store, tensor, first, rows, values.data());
+    task(piece, first, rows, values.data());
+  });
+}
+
 std::vector<TensorInfo> output_infos(const std::vector<PlannedTensor>& tensors) {
   std::vector<TensorInfo> infos;
   for (const PlannedTensor& t : tensors) infos.push_back({t.tensor.name, t.tensor.shape, t.encoding, t.bytes});

@@ -29,6 +29,13 @@ uint64_t write_gguf(const Plan& plan, const ModelSource& source, GgufMetadata me
 /// value that is not finite.
 void read_output_rows(const TensorStore& store, const OutputTensor& tensor, int64_t begin, int64_t count, float* out);
 
+/// Decodes all of a tensor in parallel, about a megabyte of rows at a time: `task(piece, first row, rows, values)`,
+/// with pieces numbered from 0 in the order of rows, the same for any number of threads. Throws as read_output_rows().
+void for_row_pieces(const TensorStore& store, const OutputTensor& tensor, ThreadPool& pool,
+                    const std::function<void(int64_t, int64_t, int64_t, const float*)>& task);
+/// How many pieces that are.
+int64_t row_pieces(const OutputTensor& tensor);
+
 /// What a writer of these tensors needs to know.
 std::vector<TensorInfo> output_infos(const std::vector<PlannedTensor>& tensors);
 

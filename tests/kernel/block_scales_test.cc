@@ -50,7 +50,6 @@ TEST(BlockScales, NanShows) {
   EXPECT_TRUE(std::isnan(out[0].scale));
 }
 
-}  // namespace
 TEST(BlockScales, OneScaleForRowsOfAnyLength) {
   constexpr int64_t kCols = 88;  // two tiles and a piece
   std::vector<float> x(kCols);
@@ -66,4 +65,5 @@ TEST(BlockScales, OneScaleForRowsOfAnyLength) {
   }
 }
 
+}  // namespace
 }  // namespace lowbit
