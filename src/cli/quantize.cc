@@ -154,6 +154,9 @@ class GgufQuantizer {
       : common_(common), options_(options), source_(open_model(options.in)), pool_(common.threads) {
     if (!options.imatrix.empty()) importance_ = read_imatrix(options.imatrix);
     calibrated_ = layerwise_options(options.rounding, false, Transform::None);
+    if (calibrated_ && calibrated_->order == ColumnOrder::Activation) {
+      fail("--order act: GGUF files cannot say which block a column is of; use group-aware or static");
+    }
     plan_options_ = plan_options(options, calibrated_, importance_ ? &*importance_ : nullptr);
     if (!options.mixed.recipe.empty()) {
       recipe_ = read_recipe(options.mixed.recipe);

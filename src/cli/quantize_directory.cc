@@ -40,10 +40,11 @@ std::string stored_text(const DirectoryTensor& t, const GroupScheme& scheme) {
 }
 
 Effort rehearse(const Common& common, const DirectoryRequest& request, const ModelSource& source,
-                const GroupScheme& scheme, const DirectoryPlan& plan) {
+                const GroupScheme& scheme, const DirectoryPlan& plan,
+                const std::optional<LayerwiseOptions>& calibrated) {
   ThreadPool pool(common.threads);
   Effort out{0, 0, plan.bytes};
-  if (const auto calibrated = layerwise_options(request.rounding, scheme.method == "gptq", scheme.transform)) {
+  if (calibrated) {
     const CalibrationTokens calibration = read_calibration(common, request.rounding, source, *calibrated);
     const auto target = directory_target(plan, scheme, source, nullptr, pool);
     out.seconds = rehearse_layerwise(source, calibration.ids, calibration.length, *calibrated, *target, pool);
@@ -121,16 +122,18 @@ bool quantize_directory(const Common& common, const DirectoryRequest& request) {
   const ModelSource source = open_model(request.in);
   GroupScheme scheme = *find_group_scheme(request.scheme, float_type(source));
   if (!request.search.empty()) scheme.search = group_search_named(request.search);
+  const auto calibrated =
+      layerwise_options(request.rounding, scheme.method == "gptq", scheme.transform, scheme.static_activations);
+  if (calibrated && calibrated->gptq) note_gptq(scheme, calibrated->order, calibrated->damping);
   DirectoryPlan plan = plan_directory(source, scheme, {request.strict, request.allow_requantize});
   if (!common.quiet()) tell_notes(plan);
   if (request.plan_only) {
     std::optional<Effort> effort;
-    if (request.rehearse) effort = rehearse(common, request, source, scheme, plan);
+    if (request.rehearse) effort = rehearse(common, request, source, scheme, plan, calibrated);
     print_plan(common, plan, scheme, effort);
     return true;
   }
   ThreadPool pool(common.threads);
-  const auto calibrated = layerwise_options(request.rounding, scheme.method == "gptq", scheme.transform);
   check_evaluation_text(common, request.report, request.rounding, calibrated.has_value());
   CalibrationTokens calibration;
   if (calibrated) calibration = read_calibration(common, request.rounding, source, *calibrated);

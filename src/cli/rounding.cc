@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "base/error.h"
 #include "base/file.h"
 
 namespace lowbit {
@@ -52,6 +53,12 @@ void add_rounding_options(CLI::App& command, RoundingOptions& options) {
       ->check(CLI::Range(0, 100))
       ->capture_default_str();
   command
+      .add_option("--order", options.order,
+                  "gptq: the order in which columns are rounded. stored; group-aware: groups by their inputs, and the "
+                  "columns of each; static: columns by their inputs, scales found before; act: columns by their "
+                  "inputs, in groups of their own (gptq-... schemes; slower to run)")
+      ->check(CLI::IsMember({"stored", "group-aware", "static", "act"}));
+  command
       .add_option("--migration", o.transform.migration,
                   "smoothquant: how much of the activations' range goes into the weights, 0 to 1")
       ->check(CLI::Range(0.0, 1.0))
@@ -61,11 +68,16 @@ void add_rounding_options(CLI::App& command, RoundingOptions& options) {
                    "done, from which the same command goes on after a crash");
 }
 
-std::optional<LayerwiseOptions> layerwise_options(const RoundingOptions& options, bool gptq, Transform transform) {
+std::optional<LayerwiseOptions> layerwise_options(const RoundingOptions& options, bool gptq, Transform transform,
+                                                  bool always) {
   LayerwiseOptions out = options.layerwise;
   out.gptq = options.rounding.empty() ? gptq : options.rounding == "gptq";
   out.transform.kind = options.transform.empty() ? transform : transform_named(options.transform);
-  if (!out.gptq && out.transform.kind == Transform::None) return std::nullopt;
+  if (!options.order.empty()) {
+    if (!out.gptq) fail("--order {}: columns are rounded in an order by GPTQ only; add --rounding gptq", options.order);
+    out.order = column_order_named(options.order);
+  }
+  if (!out.gptq && out.transform.kind == Transform::None && !always) return std::nullopt;
   return out;
 }
 
@@ -96,10 +108,10 @@ std::optional<Journal> open_journal(const Common& common, const RoundingOptions&
   while (folder.size() > 1 && folder.ends_with('/')) folder.pop_back();
   const LayerwiseOptions& o = layerwise;
   Journal journal(folder + ".lowbit-journal",
-                  fmt::format("lowbit {}\n{}{}\n{} {} {}\ntransform {} {}\ngptq {} {} {} {} {}\n", LOWBIT_VERSION,
+                  fmt::format("lowbit {}\n{}{}\n{} {} {}\ntransform {} {}\ngptq {} {} {} {} {} {}\n", LOWBIT_VERSION,
                               files_key(source.path), plan, calibration.hash, calibration.samples(), calibration.length,
                               transform_name(o.transform.kind), o.transform.migration, o.gptq, o.damping, o.alpha,
-                              o.beta, o.sweeps));
+                              o.beta, o.sweeps, column_order_name(o.order)));
   if (common.quiet()) return journal;
   if (journal.finished() > 0) {
     fmt::print(stderr, "going on after layer {} of {}, from {}\n", journal.finished(), source.config.layers,

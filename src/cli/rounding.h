@@ -14,6 +14,7 @@ namespace lowbit {
 struct RoundingOptions {
   std::string rounding;   ///< "weighted", "gptq", or empty: as the scheme's name says
   std::string transform;  ///< "none", "awq", "smoothquant", or empty: as the scheme's name says
+  std::string order;      ///< of GPTQ's columns; empty: the default
   std::vector<std::string> texts;
   CalibrationOptions calibration;
   LayerwiseOptions layerwise;
@@ -22,8 +23,10 @@ struct RoundingOptions {
 
 void add_rounding_options(CLI::App& command, RoundingOptions& options);
 
-/// What is asked for, given what the scheme's name means. Nothing if no calibration is needed.
-std::optional<LayerwiseOptions> layerwise_options(const RoundingOptions& options, bool gptq, Transform transform);
+/// What is asked for, given what the scheme's name means. `always`: the scheme cannot do without
+/// calibration. Nothing if none is needed.
+std::optional<LayerwiseOptions> layerwise_options(const RoundingOptions& options, bool gptq, Transform transform,
+                                                  bool always = false);
 
 /// What to calibrate on.
 CalibrationOptions calibration_options(const RoundingOptions& options);

@@ -53,7 +53,7 @@ QuantizedStore::QuantizedStore(std::unique_ptr<TensorStore> pieces, std::unique_
     auto stored = std::make_shared<StoredAs>();
     stored->format = describe(dialect_->name(), m);
     stored->column_order = module.lowering.column_order;
-    stored->token_activations = m.token_activations;
+    stored->inputs = m.inputs;
     for (const std::string& name : m.tensors) stored->bytes += pieces_->at(name).bytes;
     TensorInfo info;
     info.name = m.name + ".weight";

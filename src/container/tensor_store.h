@@ -17,6 +17,19 @@
 
 namespace lowbit {
 
+/// How a file asks for the inputs of a matrix to be rounded to 8 bits, as its other readers round them.
+struct InputRounding {
+  enum class Scales : uint8_t {
+    Own,    ///< the file does not ask: on one scale a tile of columns
+    Token,  ///< one scale a token (W8A8)
+    Fixed,  ///< one scale that the file holds (static activations)
+  } scales = Scales::Own;
+  float scale = 0;  ///< Fixed: inputs become nearest(x / scale) within [-127, 127]
+  /// Token: inputs of this magnitude and above are multiplied as they are (LLM.int8, arXiv 2208.07339). 0: none.
+  float outlier = 0;
+  bool operator==(const InputRounding&) const = default;
+};
+
 /// What a matrix is on disk that its directory keeps in pieces (codes, scales, zero points) and that the store presents
 /// as one tensor: see quantized_store.h.
 struct StoredAs {
@@ -24,8 +37,7 @@ struct StoredAs {
   uint64_t bytes = 0;  ///< of the pieces
   /// Column c of the tensor's data is column column_order[c] of the weight; empty: as it is. read_rows() undoes it.
   std::vector<int32_t> column_order;
-  /// The file asks for inputs rounded to 8 bits on one scale a token (W8A8), as its other readers do.
-  bool token_activations = false;
+  InputRounding inputs;
 };
 
 struct TensorInfo {

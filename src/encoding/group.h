@@ -88,6 +88,9 @@ struct GroupMatrix {
   /// Row only: the group of each column, where it is not column / group (activation order); empty otherwise.
   std::vector<int32_t> group_of_column;
 
+  /// Of the inputs, where the file holds one for them (static activations); 0: none.
+  float input_scale = 0;
+
   QuantizedScales quantized_scales;  ///< what `scales` were computed from, if doubly quantized
 
   /// Room for all of it, zeroed. Throws Error if rows * cols overflows or is too much to hold.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 namespace lowbit {
 namespace {
@@ -23,6 +24,20 @@ ActivationTile tile_of(const float* x, int64_t count, float scale, float inverse
 }
 
 }  // namespace
+
+void quantize_row_on_scale(const float* x, int64_t cols, float scale, ActivationTile* out, int64_t stride) {
+  const float inverse = 1 / scale;
+  float inside[kTileCols];
+  for (int64_t begin = 0; begin < cols; begin += kTileCols, out += stride) {
+    const int64_t count = std::min<int64_t>(kTileCols, cols - begin);
+    bool nan = false;
+    for (int64_t c = 0; c < count; ++c) {
+      nan = nan || std::isnan(x[begin + c]);
+      inside[c] = std::clamp(x[begin + c] * inverse, -127.0f, 127.0f);
+    }
+    *out = tile_of(inside, nan ? 0 : count, nan ? std::numeric_limits<float>::quiet_NaN() : scale, 1);
+  }
+}
 
 void quantize_row_in_blocks(const float* x, int64_t cols, int64_t block, ActivationTile* out, int64_t stride) {
   for (int64_t begin = 0; begin < cols; begin += block) {

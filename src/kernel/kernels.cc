@@ -111,8 +111,12 @@ const Kernels& kernels() {
 
 void Activations::Free::operator()(std::byte* p) const { std::free(p); }
 
-void prepare(const Kernels& k, const PackedMatrix& w, const float* x, int64_t tokens, Activations& out,
-             ThreadPool& pool, int64_t scale_cols) {
+namespace {
+
+/// Room for activations, and `quantize(row, tiles, stride)` for each token where codes are made.
+template <typename Quantize>
+void prepare_rows(const Kernels& k, const PackedMatrix& w, const float* x, int64_t tokens, Activations& out,
+                  ThreadPool& pool, const Quantize& quantize) {
   const int64_t cols = w.cols();
   const int64_t tiles = (cols + kTileCols - 1) / kTileCols;
   out.floats = traits(w.view().family).is_float;
@@ -136,17 +140,32 @@ void prepare(const Kernels& k, const PackedMatrix& w, const float* x, int64_t to
       if (floats) {
         float* to = reinterpret_cast<float*>(data) + first * cols + i;
         for (int64_t c = 0; c < cols; ++c) to[c * width] = row[c];
-        continue;
-      }
-      auto* to = reinterpret_cast<ActivationTile*>(data) + first * tiles + i;
-      if (scale_cols == kTileCols) {
-        k.quantize_row(row, cols, to, width);
       } else {
-        quantize_row_in_blocks(row, cols, scale_cols, to, width);
+        quantize(row, reinterpret_cast<ActivationTile*>(data) + first * tiles + i, width);
       }
     }
   };
   pool.run((tokens + group - 1) / group, prepare_group);
+}
+
+}  // namespace
+
+void prepare(const Kernels& k, const PackedMatrix& w, const float* x, int64_t tokens, Activations& out,
+             ThreadPool& pool, int64_t scale_cols) {
+  prepare_rows(k, w, x, tokens, out, pool, [&](const float* row, ActivationTile* to, int64_t stride) {
+    if (scale_cols == kTileCols) {
+      k.quantize_row(row, w.cols(), to, stride);
+    } else {
+      quantize_row_in_blocks(row, w.cols(), scale_cols, to, stride);
+    }
+  });
+}
+
+void prepare_on_scale(const Kernels& k, const PackedMatrix& w, const float* x, int64_t tokens, Activations& out,
+                      ThreadPool& pool, float scale) {
+  prepare_rows(k, w, x, tokens, out, pool, [&](const float* row, ActivationTile* to, int64_t stride) {
+    quantize_row_on_scale(row, w.cols(), scale, to, stride);
+  });
 }
 
 void matmul(const Kernels& k, const PackedMatrix& w, const Activations& x, float* out, ThreadPool& pool) {

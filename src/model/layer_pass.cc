@@ -110,7 +110,13 @@ void LayerPass::multiply(std::initializer_list<Product> products, const float* i
     }
     multiply_alike({&p, 1}, inputs_of_w, n);
   }
-  multiply_alike(alike, in, n);
+  while (!alike.empty()) {  // those that ask for the same rounding of their inputs, together
+    const InputRounding asked = alike.front().linear->inputs;
+    const auto others =
+        std::stable_partition(alike.begin(), alike.end(), [&](const Product& p) { return p.linear->inputs == asked; });
+    multiply_alike({alike.begin(), others}, in, n);
+    alike.erase(alike.begin(), others);
+  }
 }
 
 /// Products that take the very same inputs, shared out together.
@@ -129,7 +135,10 @@ void LayerPass::multiply_alike(std::span<const Product> products, const float* i
       const int64_t b = std::max<int64_t>(begin, 0), e = std::min(end, w.panels());
       const Activations& a = inputs.of(*p.linear, kernels, pool);
       const auto matmul = a.floats ? kernels.matmul_floats : kernels.matmul_codes;
-      if (b < e) matmul(w.view(), b, e, a.view, p.out, w.rows());
+      if (b < e) {
+        matmul(w.view(), b, e, a.view, p.out, w.rows());
+        inputs.add_outliers(*p.linear, b, e, p.out);
+      }
       begin -= w.panels();
       end -= w.panels();
     }

@@ -25,7 +25,8 @@ struct Token {
   int64_t output;  ///< its row in the result, or -1
 };
 
-/// The inputs of one or several products, in each form that their matrices multiply, made once.
+/// The inputs of one or several products, in each form that their matrices multiply, made once. The matrices ask for
+/// the same rounding of them.
 class Inputs {
  public:
   explicit Inputs(ActivationScales scales) : scales_(scales) {}
@@ -34,30 +35,24 @@ class Inputs {
     tokens_ = tokens;
     std::fill_n(ready_, kForms, false);
   }
-  const Activations& of(const Linear& linear, const Kernels& kernels, ThreadPool& pool) {
-    const PackedMatrix& w = linear.w;
-    const bool blocks = scales_ == ActivationScales::LlamaCpp && w.source().block > kTileCols;
-    const Form form = traits(w.view().family).is_float ? kFloats
-                      : linear.token_activations       ? kTokenScales
-                      : blocks                         ? kBlockScales
-                                                       : kCodes;
-    if (!ready_[form]) {
-      const int64_t columns_a_scale = form == kTokenScales   ? w.cols()
-                                      : form == kBlockScales ? w.source().block
-                                                             : kTileCols;
-      prepare(kernels, w, x_, tokens_, forms_[form], pool, columns_a_scale);
-      ready_[form] = true;
-    }
-    return forms_[form];
-  }
+  const Activations& of(const Linear& linear, const Kernels& kernels, ThreadPool& pool);
+  /// Adds to out[tokens, rows], for the rows of panels [begin, end), what of() kept apart.
+  void add_outliers(const Linear& linear, int64_t begin, int64_t end, float* out) const;
 
  private:
-  enum Form { kFloats, kCodes, kBlockScales, kTokenScales, kForms };
+  enum Form { kFloats, kCodes, kBlockScales, kAsked, kForms };
+  Form form_of(const Linear& linear) const;
+  const float* without_outliers(float threshold, int64_t cols);
+
   const ActivationScales scales_;
   const float* x_ = nullptr;
   int64_t tokens_ = 0;
   Activations forms_[kForms];
   bool ready_[kForms] = {};
+  std::vector<float> rest_;            // inputs with 0 for outliers
+  std::vector<size_t> first_outlier_;  // [tokens + 1] of each token
+  std::vector<int32_t> outlier_columns_;
+  std::vector<float> outliers_;
 };
 
 struct Product {

@@ -38,7 +38,7 @@ class Loader {
         source_.is_gguf ? rotary_order(source_.config, id.role, false) : std::vector<int64_t>();
     Linear out;
     out.id = id;
-    out.token_activations = info.stored && info.stored->token_activations;
+    if (info.stored) out.inputs = info.stored->inputs;
     out.columns.assign(info.column_order().begin(), info.column_order().end());
     out.w = pack_matrix(*info.encoding, rows, cols, store_.data(info).data(), order.empty() ? nullptr : order.data(),
                         pool_);

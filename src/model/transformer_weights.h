@@ -14,8 +14,8 @@ struct Linear {
   PackedMatrix w;
   /// Column c of w is column columns[c] of the weight: inputs are gathered so before the product. Empty: as it is.
   std::vector<int32_t> columns;
-  std::vector<float> bias;         ///< empty: none
-  bool token_activations = false;  ///< inputs are rounded to 8 bits on one scale a token, as the file asks
+  std::vector<float> bias;  ///< empty: none
+  InputRounding inputs{};   ///< as the file asks
 };
 
 struct LayerWeights {

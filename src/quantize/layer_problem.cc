@@ -14,6 +14,16 @@ namespace {
 constexpr int kDampingTries = 5;       // each ten times the one before
 constexpr int64_t kRowsAtOnce = 1024;  // of weights that are multiplied by matrices of [cols, cols]
 
+/// x[rows, cols] with its columns in the order of rounding.
+std::vector<float> in_order(const std::vector<float>& x, int64_t rows, const ColumnRanks& ranks) {
+  const auto cols = static_cast<int64_t>(ranks.columns.size());
+  std::vector<float> out(x.size());
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t c = 0; c < cols; ++c) out[static_cast<size_t>(r * cols + c)] = x[r * cols + ranks.at(c)];
+  }
+  return out;
+}
+
 }  // namespace
 
 LayerProblem::LayerProblem(const LayerwiseOptions& options, int64_t cols, int64_t residual, ThreadPool& pool)
@@ -29,6 +39,7 @@ LayerProblem::LayerProblem(const LayerwiseOptions& options, int64_t cols, int64_
 
 void LayerProblem::add_inputs(const float* x, int64_t tokens) {
   tokens_ += tokens;
+  for (int64_t i = 0; i < tokens * cols_; ++i) problem_.input_peak = std::max(problem_.input_peak, std::fabs(x[i]));
   if (options_.gptq) return inputs_.add(x, x, tokens, pool_);
   add_squares(x, tokens, cols_, squares_.data(), pool_);
 }
@@ -75,14 +86,19 @@ void LayerProblem::prepare(int64_t rows,
   std::vector<float>().swap(lack_);
 }
 
-void LayerProblem::factor() {
+void LayerProblem::factor(int64_t block) {
+  problem_.ranks = rank_columns(options_.order, problem_.importance, block);
+  const ColumnRanks& ranks = problem_.ranks;
   double mean = 0;
   for (const float x : problem_.importance) mean += static_cast<double>(x) / static_cast<double>(cols_);
   if (mean <= 0) return;
   double damping = options_.damping;
   for (int attempt = 0; attempt < kDampingTries; ++attempt, damping *= 10) {
     SquareMatrix h(cols_);
-    std::copy(problem_.hessian.begin(), problem_.hessian.end(), h.values.begin());
+    pool_.run(cols_, [&](int64_t i, int) {
+      const float* row = problem_.hessian.data() + ranks.at(i) * cols_;
+      for (int64_t j = 0; j < cols_; ++j) h.at(i, j) = row[ranks.at(j)];
+    });
     for (int64_t i = 0; i < cols_; ++i) h.at(i, i) += damping * mean;
     std::vector<float> u;
     if (!inverse_factor(std::move(h), u, pool_)) continue;
@@ -120,8 +136,12 @@ void LayerProblem::correct(int64_t first, int64_t rows, std::vector<float>& weig
     } else {
       gain.assign(wanted_.begin() + (first + done) * cols_, wanted_.begin() + (first + done + count) * cols_);
     }
+    const ColumnRanks& ranks = problem_.ranks;
+    if (!ranks.columns.empty()) gain = in_order(gain, count, ranks);
     const std::vector<float> change = times_inverse(gain, count, problem_.spread, pool_);
-    for (size_t i = 0; i < change.size(); ++i) to[i] += change[i];
+    for (int64_t r = 0; r < count; ++r) {
+      for (int64_t c = 0; c < cols_; ++c) to[r * cols_ + ranks.at(c)] += change[static_cast<size_t>(r * cols_ + c)];
+    }
   }
 }
 

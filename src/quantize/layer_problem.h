@@ -34,8 +34,9 @@ class LayerProblem {
   void close(const std::string& what);
   /// Brings forward what correct() needs of the one matrix there is, if that takes less memory than to keep it.
   void prepare(int64_t rows, const std::function<std::vector<float>(int64_t first, int64_t count)>& weights);
-  /// Factors H with as little damping as serves. Not for nearest codes.
-  void factor();
+  /// Factors H, in the order of rounding, with as little damping as serves. `block`: columns that share parameters. Not
+  /// for nearest codes.
+  void factor(int64_t block);
 
   /// Spread is empty if H could not be factored, or was not.
   const GptqProblem& problem() const { return problem_; }

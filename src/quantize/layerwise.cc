@@ -303,7 +303,7 @@ class Layerwise {
     for_slices([&](LayerStream& stream, int64_t) { stream.pass.normalize(norm); },
                [&](int64_t begin, int64_t count) { add(problem, id.role, &LayerPass::normed, begin, count); });
     close(problem, id);
-    if (options_.gptq) problem.factor();
+    if (options_.gptq) problem.factor(target_.block(id));
     MatrixReport report = new_report(id, problem);
     Energy energy;
     const int64_t rows = target_.rows(id);
@@ -331,7 +331,11 @@ class Layerwise {
         return folded_weights(ids.front(), first, count, problem.cols());
       });
     }
-    if (options_.gptq) problem.factor();
+    if (options_.gptq) {
+      int64_t block = 1;  // the widest: a narrower one divides it
+      for (const WeightId& id : ids) block = std::max(block, target_.rounds(id) ? target_.block(id) : 1);
+      problem.factor(block);
+    }
     for (const WeightId& id : ids) round_matrix(id, problem);
   }
 

@@ -27,8 +27,9 @@ struct LayerwiseOptions {
   double alpha = 0.5;
   /// How much of the error in the residual stream attention output and down projection are asked to cancel.
   double beta = 0.5;
-  int sweeps = 2;          ///< of coordinate descent after GPTQ
-  bool rehearsal = false;  ///< stop after the first layer
+  int sweeps = 2;                           ///< of coordinate descent after GPTQ
+  ColumnOrder order = ColumnOrder::Stored;  ///< of GPTQ; not every target can store Activation
+  bool rehearsal = false;                   ///< stop after the first layer
 };
 
 /// What round() of a LayerwiseTarget has done.
@@ -42,6 +43,8 @@ class LayerwiseTarget : public RoundingPreview {
  public:
   virtual std::string name(const WeightId& id) const = 0;
   virtual std::string encoding(const WeightId& id) const = 0;
+  /// Consecutive columns of a rounded matrix that share parameters.
+  virtual int64_t block(const WeightId& id) const = 0;
   /// Rounds and stores rows [first, first + rows) and replaces `weights` by what a reader will decode. Without
   /// problem.spread, to the nearest codes.
   virtual Rounded round(const WeightId& id, int64_t first, std::vector<float>& weights, int64_t rows,

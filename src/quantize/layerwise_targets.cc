@@ -64,6 +64,7 @@ class GgufTarget : public Target<PlannedTensor> {
   const Encoding& dense(const WeightId& id) const override { return *planned(id).encoding; }
   std::string encoding(const WeightId& id) const override { return std::string(planned(id).encoding->name); }
 
+  int64_t block(const WeightId& id) const override { return planned(id).encoding->block; }
   std::vector<int64_t> hf_order(const WeightId& id) const override {
     return rotary_order(source_.config, id.role, false);
   }
@@ -126,7 +127,8 @@ class GgufTarget : public Target<PlannedTensor> {
   TensorWriter& writer_;
 };
 
-/// A group matrix as bytes, and back: codes, scales, zeros, and what doubly quantized scales were computed from.
+/// A group matrix as bytes, and back: codes, scales, zeros, what doubly quantized scales were computed from, and the
+/// groups of columns if they are not in order.
 std::vector<std::byte> group_bytes(const GroupMatrix& m) {
   std::vector<std::byte> out;
   const auto add = [&](const auto& values) {
@@ -138,7 +140,8 @@ std::vector<std::byte> group_bytes(const GroupMatrix& m) {
   add(m.zeros);
   add(m.quantized_scales.codes);
   add(m.quantized_scales.block_scale);
-  add(std::vector<float>{m.quantized_scales.offset});
+  add(std::vector<float>{m.quantized_scales.offset, m.input_scale});
+  add(m.group_of_column);
   return out;
 }
 
@@ -154,7 +157,7 @@ std::optional<GroupMatrix> group_matrix(std::span<const std::byte> bytes, const 
     m.quantized_scales.codes.resize(m.scales.size());
     m.quantized_scales.block_scale.resize((m.scales.size() + kScaleBlock - 1) / kScaleBlock);
   }
-  std::vector<float> offset(1);
+  std::vector<float> single(2);
   const auto take = [&](auto& values) {
     const auto to = std::as_writable_bytes(std::span(values));
     if (to.size() > bytes.size()) return false;
@@ -162,9 +165,16 @@ std::optional<GroupMatrix> group_matrix(std::span<const std::byte> bytes, const 
     bytes = bytes.subspan(to.size());
     return true;
   };
-  const bool whole = take(m.codes) && take(m.scales) && take(m.zeros) && take(m.quantized_scales.codes) &&
-                     take(m.quantized_scales.block_scale) && take(offset) && bytes.empty();
-  m.quantized_scales.offset = offset.front();
+  bool whole = take(m.codes) && take(m.scales) && take(m.zeros) && take(m.quantized_scales.codes) &&
+               take(m.quantized_scales.block_scale) && take(single);
+  if (whole && !bytes.empty()) {
+    m.group_of_column.resize(static_cast<size_t>(cols));
+    whole = take(m.group_of_column) && bytes.empty();
+    const int64_t groups = groups_per_row(format, cols);
+    for (const int32_t group : m.group_of_column) whole = whole && group >= 0 && group < groups;
+  }
+  m.quantized_scales.offset = single[0];
+  m.input_scale = single[1];
   return whole ? std::optional(std::move(m)) : std::nullopt;
 }
 
@@ -177,17 +187,19 @@ class DirectoryTarget : public Target<DirectoryTensor> {
   bool rounds(const WeightId& id) const override { return planned(id).quantized; }
   const Encoding& dense(const WeightId& id) const override { return *planned(id).dense; }
   std::string encoding(const WeightId&) const override { return scheme_.name; }
+  int64_t block(const WeightId& id) const override { return group_columns(scheme_.format, planned(id).cols()); }
   std::vector<int64_t> hf_order(const WeightId&) const override { return {}; }
 
   Rounded round(const WeightId& id, int64_t, std::vector<float>& weights, int64_t rows,
                 const GptqProblem& problem) override {
     const int64_t cols = planned(id).cols();
     const bool solved = !problem.spread.empty() && has_gptq_grid(scheme_.format, cols);
-    const GroupMatrix matrix =
+    GroupMatrix matrix =
         solved ? quantize_groups_gptq(scheme_.format, scheme_.search, weights.data(), rows, problem, pool_)
                : quantize_groups(scheme_.format, scheme_.search, weights.data(), rows, cols, problem.importance.data(),
                                  pool_);
     decode(matrix, weights.data());
+    if (scheme_.static_activations) matrix.input_scale = input_scale(problem.input_peak);
     if (writer_ != nullptr) writer_->put(index(id), matrix);
     return {group_bytes(matrix), solved};
   }
@@ -219,6 +231,9 @@ class DirectoryTarget : public Target<DirectoryTensor> {
   }
 
  private:
+  /// As the file will hold it, so that the greatest input is on the outermost code.
+  float input_scale(float peak) const { return peak > 0 ? snap_number(scheme_.format, peak / 127) : 1; }
+
   const GroupScheme& scheme_;
   DirectoryWriter* const writer_;
 };

@@ -18,6 +18,7 @@ void add_calibrated(const LayerwiseOptions& o, const CalibrationTokens& calibrat
     out["alpha"] = o.alpha;
     out["beta"] = o.beta;
     out["sweeps"] = o.sweeps;
+    out["order"] = column_order_name(o.order);
   }
   if (o.transform.kind == Transform::SmoothQuant) out["migration"] = o.transform.migration;
 }

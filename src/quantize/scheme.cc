@@ -13,7 +13,8 @@ struct Parts {
   std::optional<int> bits;
   std::optional<int64_t> group;  // 0: a whole row
   bool tensor = false, symmetric = false, asymmetric = false;
-  int version = 0;  // of GPTQ's format; 0: not said
+  bool fixed = false;  // "-static": activations on a scale that the file holds
+  int version = 0;     // of GPTQ's format; 0: not said
 };
 
 std::vector<std::string> split(const std::string& name) {
@@ -50,6 +51,8 @@ std::optional<Parts> read_parts(const std::vector<std::string>& parts, std::stri
       out.group = 0;
     } else if (part == "tensor") {
       out.tensor = true;
+    } else if (part == "static" && parts.front() == "w8a8") {
+      out.fixed = true;
     } else if (part == "sym") {
       out.symmetric = true;
     } else if (part == "asym") {
@@ -89,6 +92,7 @@ std::optional<GroupScheme> make_gptq(const Parts& parts, EncodingId) {
   options.symmetric = !parts.asymmetric;
   options.second_version = s.second_version;
   s.dialect = gptq_dialect(options);
+  s.gptq = options;
   return s;
 }
 
@@ -164,8 +168,10 @@ std::optional<GroupScheme> make_compressed(int bits, bool activations, const Par
   options.packed = !activations;
   if (activations) {
     if (s.format.group != 0) return std::nullopt;
-    options.activations = CompressedTensorsOptions::Activations::PerToken;
-    s.integer_activations = true;
+    using Activations = CompressedTensorsOptions::Activations;
+    options.activations = parts.fixed ? Activations::PerTensor : Activations::PerToken;
+    s.integer_activations = !parts.fixed;
+    s.static_activations = parts.fixed;
   }
   s.dialect = compressed_tensors_dialect(options);
   return s;
@@ -234,6 +240,19 @@ std::optional<GroupScheme> find_group_scheme(std::string_view name, EncodingId t
   return out;
 }
 
+void note_gptq(GroupScheme& scheme, ColumnOrder order, double damping) {
+  if (!scheme.gptq) {
+    if (order != ColumnOrder::Activation) return;
+    fail("--order act: {} files cannot say which group a column is of; use group-aware or static",
+         scheme.dialect->name());
+  }
+  scheme.gptq->activation_order = order == ColumnOrder::Activation;
+  scheme.gptq->static_groups = order == ColumnOrder::Static;
+  scheme.gptq->group_aware = order == ColumnOrder::GroupAware;
+  scheme.gptq->damping = damping;
+  scheme.dialect = gptq_dialect(*scheme.gptq);
+}
+
 GroupSearch group_search_named(std::string_view name) {
   for (const auto& [known, search] : kSearches) {
     if (known == name) return search;
@@ -257,6 +276,7 @@ const std::vector<SchemeForm>& group_scheme_forms() {
       {"w8a16", "compressed-tensors, 8-bit weights"},
       {"w8a8", "compressed-tensors, 8-bit weights and activations"},
       {"smoothquant-w8a8", "the same, with outliers of the activations folded into the weights"},
+      {"smoothquant-w8a8-static", "the same, with activations on one scale a matrix, found on calibration text"},
   };
   return forms;
 }

@@ -39,6 +39,7 @@ struct Case {
   std::function<std::unique_ptr<Dialect>()> dialect;
   GroupFormat format;
   bool ordered = false;
+  float input_scale = 0;
 };
 
 GroupFormat rows(int bits, int64_t group, GroupZero zero, EncodingId number = EncodingId::F16, int lowest = 0) {
@@ -110,6 +111,15 @@ std::vector<Case> cases() {
   }
   out.push_back({"ct_int8", compressed(8, true, false, 0), rows(8, 0, GroupZero::Fixed, EncodingId::BF16)});
   out.push_back({"ct_int8_asym", compressed(8, false, false, 0), rows(8, 0, GroupZero::Integer, EncodingId::F32)});
+  const auto fixed = [] {
+    CompressedTensorsOptions o;
+    o.bits = 8;
+    o.group = 0;
+    o.packed = false;
+    o.activations = CompressedTensorsOptions::Activations::PerTensor;
+    return compressed_tensors_dialect(o);
+  };
+  out.push_back({"ct_int8_static", fixed, rows(8, 0, GroupZero::Fixed, EncodingId::BF16), false, 0.03125F});
   return out;
 }
 
@@ -151,7 +161,8 @@ INSTANTIATE_TEST_SUITE_P(Dialects, EachDialect, testing::ValuesIn(cases()),
 
 TEST_P(EachDialect, ReadsWhatItPacks) {
   const auto dialect = GetParam().dialect();
-  const GroupMatrix m = random_matrix(GetParam().format, GetParam().ordered);
+  GroupMatrix m = random_matrix(GetParam().format, GetParam().ordered);
+  m.input_scale = GetParam().input_scale;
   ASSERT_EQ(dialect->refusal(m.format, m.rows, m.cols), "");
   const auto read_by = dialect_of(dialect->config({"lm_head"}), "config.json");
   EXPECT_EQ(read_by->name(), dialect->name());
@@ -161,6 +172,9 @@ TEST_P(EachDialect, ReadsWhatItPacks) {
   EXPECT_EQ(modules[0].tensors.size(), store->tensors().size());
   const GroupMatrix back = read_by->read(*store, modules[0]);
   EXPECT_EQ(back.codes, m.codes);
+  EXPECT_EQ(back.group_of_column, m.group_of_column);
+  EXPECT_EQ(back.input_scale, m.input_scale);
+  EXPECT_EQ(modules[0].inputs.scale, m.input_scale);
   std::vector<float> expected(static_cast<size_t>(kRows * kCols)), got(expected.size());
   decode(m, expected.data());
   decode(back, got.data());
@@ -170,7 +184,8 @@ TEST_P(EachDialect, ReadsWhatItPacks) {
 
 TEST_P(EachDialect, ShowsItsMatrixInAnEncodingWithKernels) {
   const auto dialect = GetParam().dialect();
-  const GroupMatrix m = random_matrix(GetParam().format, GetParam().ordered);
+  GroupMatrix m = random_matrix(GetParam().format, GetParam().ordered);
+  m.input_scale = GetParam().input_scale;
   const QuantizedStore store(packed(*dialect, m), dialect_of(dialect->config({"lm_head"}), "config.json"));
   ASSERT_EQ(store.tensors().size(), 1U);
   const TensorInfo& info = store.at("m.q_proj.weight");
@@ -197,7 +212,8 @@ TEST_P(EachDialect, ShowsItsMatrixInAnEncodingWithKernels) {
 
 TEST_P(EachDialect, NamesThePieceThatIsMissingOrHasAnotherShape) {
   const auto dialect = GetParam().dialect();
-  const GroupMatrix m = random_matrix(GetParam().format, GetParam().ordered);
+  GroupMatrix m = random_matrix(GetParam().format, GetParam().ordered);
+  m.input_scale = GetParam().input_scale;
   const auto read_by = dialect_of(dialect->config({"lm_head"}), "config.json");
   const auto tensors = dialect->tensors("m.q_proj", m.format, m.rows, m.cols);
   const auto bytes = dialect->pack(m);
@@ -296,6 +312,40 @@ TEST(Dialect, RefusesGroupsThatAreNotThereAndScalesThatAreNotFinite) {
   const QuantizedStore quantized(std::move(store), gptq_dialect(options));
   const TensorInfo& tensor = quantized.at("m.q_proj.weight");
   for (int time = 0; time < 2; ++time) EXPECT_THROW(quantized.data(tensor), Error) << time;
+}
+
+TEST(Dialect, RoundingOfInputsIsAsTheConfigAsks) {
+  using Scales = InputRounding::Scales;
+  const GroupMatrix m = random_matrix(rows(8, 0, GroupZero::Fixed, EncodingId::F32), false);
+  const auto inputs = [&](const Dialect& dialect, const Json& config) {
+    const auto store = packed(dialect, m);
+    return dialect_of(config, "config.json")->modules(*store).at(0).inputs;
+  };
+  const auto int8 = bitsandbytes_dialect({GroupLevels::Integer, false, EncodingId::BF16});
+  Json config = int8->config({"lm_head"});
+  EXPECT_EQ(inputs(*int8, config), (InputRounding{Scales::Token, 0, 6}));
+  config["llm_int8_threshold"] = 0.0;
+  EXPECT_EQ(inputs(*int8, config), (InputRounding{Scales::Token, 0, 0}));
+  config["llm_int8_threshold"] = -1.0;
+  EXPECT_THROW(inputs(*int8, config), Error);
+
+  CompressedTensorsOptions options;
+  options.bits = 8;
+  options.group = 0;
+  options.packed = false;
+  options.scale = EncodingId::F32;
+  EXPECT_EQ(inputs(*compressed_tensors_dialect(options), compressed_tensors_dialect(options)->config({})),
+            InputRounding{});
+  options.activations = CompressedTensorsOptions::Activations::PerToken;
+  EXPECT_EQ(inputs(*compressed_tensors_dialect(options), compressed_tensors_dialect(options)->config({})),
+            (InputRounding{Scales::Token, 0, 0}));
+  options.activations = CompressedTensorsOptions::Activations::PerTensor;
+  const Json fixed = compressed_tensors_dialect(options)->config({});
+  EXPECT_EQ(fixed["config_groups"]["group_0"]["input_activations"]["dynamic"], false);
+  // A scale of 0 (here: none was set), and none at all.
+  EXPECT_THROW(inputs(*compressed_tensors_dialect(options), fixed), Error);
+  const auto without = packed(*compressed_tensors_dialect(options), m, "m.q_proj.input_scale");
+  EXPECT_THROW(dialect_of(fixed, "config.json")->modules(*without), Error);
 }
 
 TEST(Dialect, TellsWhyItCannotHoldAMatrix) {

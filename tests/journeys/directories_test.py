@@ -13,7 +13,8 @@ SCHEMES = {"gptq-4bit-128g": 0.5, "gptq-4bit-64g-asym": 0.5, "gptq-4bit-128g-asy
            "gptq-2bit-32g": 3, "gptq-8bit-channel": 0.01, "rtn-4bit-128g": 0.5, "awq-4bit-128g": 0.5, "nf4": 0.5,
            "nf4-dq": 0.5, "fp4": 0.5, "fp4-dq": 0.5, "bnb-int8": 0.01, "hqq-8bit-64g": 0.01, "hqq-4bit-64g": 0.5,
            "hqq-3bit-64g": 1.1, "hqq-2bit-32g": 3, "eetq": 0.01, "w4a16": 0.5, "w4a16-64g-asym": 0.5, "w8a16": 0.01,
-           "w8a16-tensor": 0.02, "w8a8": 0.01, "smoothquant-w8a8": 0.01, "gptq-w4a16": 0.5, "awq-w4a16-64g-asym": 0.5}
+           "w8a16-tensor": 0.02, "w8a8": 0.01, "smoothquant-w8a8": 0.01, "gptq-w4a16": 0.5, "awq-w4a16-64g-asym": 0.5,
+           "w8a8-static": 0.02, "smoothquant-w8a8-static": 0.02}
 EXACT = {"gptq-4bit-128g": "Q4_0", "gptq-4bit-64g-asym": "Q5_0", "awq-4bit-128g": "Q5_0", "gptq-2bit-32g": "Q4_0",
          "gptq-8bit-channel": "Q8_0", "eetq": "Q8_0"}
 
@@ -68,6 +69,36 @@ def transforms_and_roundings(model, folder):
                 assert kld < limit, (out.name, kld)
 
 
+def orders_of_columns(model, folder):
+    """GPTQ's orders: what each file says, that it reads back as it was rounded, and what cannot be."""
+    stored = None
+    for order in ("stored", "group-aware", "static", "act"):
+        out = folder / f"order-{order}"
+        lowbit("quantize", model, out, "gptq-4bit-64g", "--order", order, *CALIBRATION)
+        config = json.loads((out / "config.json").read_text())
+        said = [config["quantization_config"][key] for key in ("desc_act", "static_groups", "act_group_aware")]
+        assert said == [order == "act", order == "static", order == "group-aware"], (order, said)
+        assert config["lowbit_provenance"]["order"] == order
+        weights = (out / "model.safetensors").read_bytes()
+        stored = stored or weights
+        assert (weights == stored) == (order == "stored"), order
+        kld = lowbit_json("eval", out, "--text", TEXT, "--reference", model, "--chunks", 2, "-c", 128)["mean_kld"]
+        assert kld < 0.5, (order, kld)
+        lowbit("verify", out)
+        for n in (1, 3):
+            lowbit("quantize", model, folder / f"threads{n}", "gptq-4bit-64g", "--order", order, "-t", n, *CALIBRATION)
+            assert (folder / f"threads{n}/model.safetensors").read_bytes() == weights, order
+    for order in ("group-aware", "static"):
+        file = folder / f"order-{order}.gguf"
+        lowbit("quantize", model, file, "Q4_K_M", "--rounding", "gptq", "--order", order, *CALIBRATION)
+        kld = lowbit_json("eval", file, "--text", TEXT, "--reference", model, "--chunks", 2, "-c", 128)["mean_kld"]
+        assert kld < 0.5, (order, kld)
+    refused("quantize", model, folder / "no.gguf", "Q4_K_M", "--rounding", "gptq", "--order", "act", says="GGUF files")
+    refused("quantize", model, folder / "no", "w4a16", "--rounding", "gptq", "--order", "act",
+            says="compressed-tensors files cannot say")
+    refused("quantize", model, folder / "no", "rtn-4bit-64g", "--order", "act", says="--rounding gptq")
+
+
 def rehearsals(model, folder):
     for out, scheme in ((folder / "no", "nf4"), (folder / "no", "awq-4bit-128g"), (folder / "no.gguf", "Q4_K_M"),
                         (folder / "no.gguf", "Q4_K_M --rounding gptq --no-journal")):
@@ -93,7 +124,7 @@ def same_bytes_for_any_machine(model, folder):
 
 
 def same_bytes_for_any_threads(model, folder):
-    for scheme in ("gptq-4bit-128g", "nf4-dq", "hqq-3bit-64g", "awq-4bit-128g", "smoothquant-w8a8"):
+    for scheme in ("gptq-4bit-128g", "nf4-dq", "hqq-3bit-64g", "awq-4bit-128g", "smoothquant-w8a8-static"):
         for n in (1, 3):
             lowbit("quantize", model, folder / f"threads{n}", scheme, "-t", n, *CALIBRATION)
         files = [(folder / f"threads{n}/model.safetensors").read_bytes() for n in (1, 3)]
@@ -144,6 +175,7 @@ def main():
         every_scheme(model, folder)
         conversion(folder)
         transforms_and_roundings(model, folder)
+        orders_of_columns(model, folder)
         rehearsals(model, folder)
         same_bytes_for_any_threads(model, folder)
         same_bytes_for_any_machine(model, folder)

@@ -50,6 +50,22 @@ TEST(BlockScales, NanShows) {
   EXPECT_TRUE(std::isnan(out[0].scale));
 }
 
+TEST(BlockScales, AScaleThatIsGivenClips) {
+  std::vector<float> x = {0.26f, -0.24f, 0.125f, 100, -100, 31.75f};  // ties to even
+  x.resize(40, 0.5f);
+  std::vector<ActivationTile> tiles(2);
+  quantize_row_on_scale(x.data(), 40, 0.25f, tiles.data(), 1);
+  const int expected[] = {1, -1, 0, 127, -127, 127};
+  for (size_t c = 0; c < 6; ++c) EXPECT_EQ(tiles[0].codes[c], expected[c]) << c;
+  EXPECT_EQ(tiles[1].codes[7], 2);
+  EXPECT_EQ(tiles[1].codes[8], 0);
+  EXPECT_EQ(tiles[1].scale, 0.25f);
+  EXPECT_EQ(tiles[1].sum, 16);
+  x[33] = std::numeric_limits<float>::quiet_NaN();
+  quantize_row_on_scale(x.data(), 40, 0.25f, tiles.data(), 1);
+  EXPECT_TRUE(std::isnan(tiles[1].scale));
+}
+
 TEST(BlockScales, OneScaleForRowsOfAnyLength) {
   constexpr int64_t kCols = 88;  // two tiles and a piece
   std::vector<float> x(kCols);

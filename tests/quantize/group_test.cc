@@ -146,8 +146,14 @@ TEST(Scheme, NamesAreAGrammar) {
   EXPECT_TRUE(find_group_scheme("gptq-4bit-128g-asym", EncodingId::BF16)->second_version);
   EXPECT_TRUE(find_group_scheme("w4a16-ct", EncodingId::F16));
   EXPECT_TRUE(find_group_scheme("llm-int8", EncodingId::F16));
+  const auto fixed = find_group_scheme("smoothquant-w8a8-static", EncodingId::BF16);
+  ASSERT_TRUE(fixed);
+  EXPECT_TRUE(fixed->static_activations);
+  EXPECT_FALSE(fixed->integer_activations);
+  EXPECT_EQ(fixed->transform, Transform::SmoothQuant);
+  EXPECT_FALSE(find_group_scheme("w8a8", EncodingId::BF16)->static_activations);
   for (const char* name : {"Q4_K_M", "", "-", "gptq-", "gptq-4bit-sym-asym", "nf4-64g", "gptqq-4bit", "eetq-4bit",
-                           "w8a8-128g", "hqq-4bit-channel"}) {
+                           "w8a8-128g", "w4a16-static", "gptq-4bit-static", "hqq-4bit-channel"}) {
     EXPECT_FALSE(find_group_scheme(name, EncodingId::BF16)) << name;
   }
   for (const char* name :

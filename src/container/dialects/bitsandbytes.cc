@@ -11,6 +11,7 @@ namespace dialects {
 namespace {
 
 constexpr int64_t kBlock = 64;
+constexpr double kThreshold = 6;  // from which on LLM.int8 takes activations for outliers
 
 std::string_view dtype_name(EncodingId id) {
   return id == EncodingId::F32 ? "float32" : id == EncodingId::F16 ? "float16" : "bfloat16";
@@ -23,7 +24,11 @@ class Bitsandbytes final : public Dialect {
     const bool four =
         json_or<bool>(config, "load_in_4bit", json_or<bool>(config, "_load_in_4bit", false, where), where);
     if (!four) options_.levels = GroupLevels::Integer;
-    // What a module is shows in its tensors; the config is not needed beyond this.
+    // What a module is shows in its tensors; the config tells nothing else of them.
+    threshold_ = json_or<double>(config, "llm_int8_threshold", kThreshold, where);
+    if (!(threshold_ >= 0 && threshold_ < INFINITY)) {
+      fail("{}: \"llm_int8_threshold\" is {}; it should be 0 (no outliers) or more", where, threshold_);
+    }
   }
 
   std::string_view name() const override { return "bitsandbytes"; }
@@ -141,7 +146,7 @@ class Bitsandbytes final : public Dialect {
             {"llm_int8_enable_fp32_cpu_offload", false},
             {"llm_int8_has_fp16_weight", false},
             {"llm_int8_skip_modules", skipped.empty() ? Json(nullptr) : Json(skipped)},
-            {"llm_int8_threshold", 6.0}};
+            {"llm_int8_threshold", threshold_}};
   }
 
  private:
@@ -231,7 +236,7 @@ class Bitsandbytes final : public Dialect {
     m.tensors.push_back(pieces.name(piece));
   }
 
-  static GroupModule describe_rows(const TensorStore& store, const std::string& name) {
+  GroupModule describe_rows(const TensorStore& store, const std::string& name) const {
     const Pieces pieces(store, name);
     GroupModule m;
     m.name = name;
@@ -241,6 +246,8 @@ class Bitsandbytes final : public Dialect {
     m.cols = codes.shape[1];
     m.format.bits = 8;
     m.format.number = EncodingId::F32;
+    m.inputs.scales = InputRounding::Scales::Token;
+    m.inputs.outlier = static_cast<float>(threshold_);
     pieces.at("SCB", {EncodingId::F32, EncodingId::F16, EncodingId::BF16}, {m.rows});
     m.tensors = {pieces.name("weight"), pieces.name("SCB")};
     if (pieces.find("weight_format") != nullptr) {
@@ -252,6 +259,7 @@ class Bitsandbytes final : public Dialect {
   }
 
   BitsandbytesOptions options_;
+  double threshold_ = kThreshold;
 };
 
 }  // namespace

@@ -73,6 +73,7 @@ class CompressedTensors final : public Dialect {
       }
     }
     m.scales = pieces.floats("weight_scale");
+    m.input_scale = module.inputs.scale;
     if (m.format.zero == GroupZero::Integer) m.zeros = read_zeros(pieces, m);
     return m;
   }
@@ -96,6 +97,7 @@ class CompressedTensors final : public Dialect {
     if (!options_.packed) {
       std::vector<ModuleTensor> out = {{module + ".weight", {rows, cols}, EncodingId::I8},
                                        {module + ".weight_scale", scales, f.number}};
+      if (static_inputs()) out.push_back({module + ".input_scale", {1}, f.number});
       if (f.zero == GroupZero::Integer) out.push_back({module + ".weight_zero_point", scales, EncodingId::I8});
       return out;
     }
@@ -116,6 +118,7 @@ class CompressedTensors final : public Dialect {
       std::vector<uint8_t> codes = m.codes;
       for (uint8_t& code : codes) code ^= 0x80;
       std::vector<std::vector<std::byte>> out = {as_bytes(codes), floats_as(m.format.number, m.scales)};
+      if (static_inputs()) out.push_back(floats_as(m.format.number, {m.input_scale}));
       if (m.format.zero == GroupZero::Integer) {
         std::vector<int8_t> zeros;
         for (const float z : m.zeros) zeros.push_back(static_cast<int8_t>(z - 128));
@@ -161,6 +164,8 @@ class CompressedTensors final : public Dialect {
   }
 
  private:
+  bool static_inputs() const { return options_.activations == CompressedTensorsOptions::Activations::PerTensor; }
+
   /// Packed along the outputs; one scale of a whole tensor counts as one output.
   static std::vector<uint32_t> pack_zeros(const GroupMatrix& m) {
     const int64_t outputs = m.format.span == GroupSpan::Tensor ? 1 : m.rows;
@@ -219,7 +224,7 @@ class CompressedTensors final : public Dialect {
       m.tensors = {pieces.name("weight")};
     }
     describe_scales(pieces, m, packed);
-    m.token_activations = options_.activations == CompressedTensorsOptions::Activations::PerToken;
+    describe_inputs(pieces, m);
     for (const char* piece : {"input_scale", "input_zero_point"}) {
       if (pieces.find(piece) != nullptr) m.tensors.push_back(pieces.name(piece));
     }
@@ -228,9 +233,23 @@ class CompressedTensors final : public Dialect {
 
   void read_activations(const Json& inputs, const std::string& where) {
     if (!inputs.is_object() || json_or<std::string>(inputs, "type", "int", where) != "int") return;
-    const bool token = json_or<std::string>(inputs, "strategy", "", where) == "token";
-    if (token && json_or<bool>(inputs, "dynamic", false, where) && json_or<int64_t>(inputs, "num_bits", 8, where) == 8)
-      options_.activations = CompressedTensorsOptions::Activations::PerToken;
+    if (json_or<int64_t>(inputs, "num_bits", 8, where) != 8) return;
+    const auto strategy = json_or<std::string>(inputs, "strategy", "", where);
+    const bool dynamic = json_or<bool>(inputs, "dynamic", false, where);
+    if (strategy == "token" && dynamic) options_.activations = CompressedTensorsOptions::Activations::PerToken;
+    if (strategy == "tensor" && !dynamic && json_or<bool>(inputs, "symmetric", true, where)) {
+      options_.activations = CompressedTensorsOptions::Activations::PerTensor;
+    }
+  }
+
+  void describe_inputs(const Pieces& pieces, GroupModule& m) const {
+    using Activations = CompressedTensorsOptions::Activations;
+    if (options_.activations == Activations::PerToken) m.inputs.scales = InputRounding::Scales::Token;
+    if (options_.activations != Activations::PerTensor) return;
+    m.inputs.scales = InputRounding::Scales::Fixed;
+    if (pieces.at("input_scale", kFloats).elements() != 1) pieces.refuse("input_scale should be one number");
+    m.inputs.scale = pieces.floats("input_scale").front();
+    if (!(m.inputs.scale > 0)) pieces.refuse("input_scale is {}", m.inputs.scale);
   }
 
   void describe_scales(const Pieces& pieces, GroupModule& m, bool packed) const {

@@ -23,7 +23,7 @@ struct GroupModule {
   GroupFormat format;
   std::vector<int32_t> group_of_column;  ///< as GroupMatrix has it: empty but for activation order
   std::vector<std::string> tensors;      ///< all that the weight is made of (a bias is not)
-  bool token_activations = false;        ///< its inputs are to be rounded to 8 bits, on one scale a token
+  InputRounding inputs;
 };
 
 /// One tensor of a module, to be written.
@@ -71,7 +71,7 @@ struct GptqOptions {
   int64_t group = 128;  ///< 0: whole rows
   bool symmetric = true;
   bool second_version = false;  ///< checkpoint_format "gptq_v2": zero points are stored as they are
-  bool activation_order = false, static_groups = false, true_sequential = true;
+  bool activation_order = false, static_groups = false, group_aware = false, true_sequential = true;
   double damping = 0.05;
 };
 std::unique_ptr<Dialect> gptq_dialect(const GptqOptions& options);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "base/half.h"
 #include "encoding/families.h"
@@ -13,7 +14,7 @@ namespace {
 class Descent {
  public:
   Descent(QuantizedStrip& strip, const std::vector<float>& hessian)
-      : s_(strip), e_(*strip.encoding), window_(strip, hessian, e_.sub) {}
+      : s_(strip), e_(*strip.encoding), window_(strip, hessian, e_.sub), columns_(static_cast<size_t>(e_.sub)) {}
 
   void run() {
     const auto cols = static_cast<int64_t>(s_.target.size());
@@ -26,7 +27,8 @@ class Descent {
         scale.lane[l] = grid.scale[sub];
         min.lane[l] = grid.min[sub];
       }
-      window_.load(at, e_.sub, scale, min);
+      std::iota(columns_.begin(), columns_.end(), static_cast<int32_t>(at));
+      window_.load(columns_, scale, min);
       improve_grid(headers, sub, scale, min);
       window_.improve_codes();
     }
@@ -104,6 +106,7 @@ class Descent {
   QuantizedStrip& s_;
   const Encoding& e_;
   DescentWindow window_;
+  std::vector<int32_t> columns_;  // of the window
 };
 
 }  // namespace

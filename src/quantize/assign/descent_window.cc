@@ -18,16 +18,18 @@ float DescentWindow::level(int8_t code) const {
   return s_.levels->table != nullptr ? s_.levels->table[static_cast<uint8_t>(code)] : static_cast<float>(code);
 }
 
-void DescentWindow::load(int64_t at, int64_t width, const LaneFloats& scale, const LaneFloats& min) {
-  at_ = at;
-  width_ = width;
+void DescentWindow::load(std::span<const int32_t> columns, const LaneFloats& scale, const LaneFloats& min) {
+  columns_.assign(columns.begin(), columns.end());
+  width_ = static_cast<int64_t>(columns.size());
   scale_ = scale;
   min_ = min;
-  for (int64_t j = 0; j < width; ++j) pull_[j] = LaneFloats{};
-  const ColumnRun run{pull_.data(), s_.error.data(), h_ + at * cols_, cols_, cols_, static_cast<int>(width)};
-  search_kernels().take_up(run);
-  for (int64_t j = 0; j < width; ++j) {
-    const LaneBytes& codes = s_.codes[static_cast<size_t>(at + j)];
+  for (int64_t j = 0; j < width_; ++j) pull_[j] = LaneFloats{};
+  for (int64_t j = 0, count = 0; j < width_; j += count) {
+    for (count = 1; j + count < width_ && columns_[j + count] == columns_[j] + count;) ++count;
+    search_kernels().take_up({pull_.data() + j, s_.error.data(), row(j), cols_, cols_, static_cast<int>(count)});
+  }
+  for (int64_t j = 0; j < width_; ++j) {
+    const LaneBytes& codes = s_.codes[column(j)];
     for (int l = 0; l < kLanes; ++l) {
       pull_[j].lane[l] = -pull_[j].lane[l];
       level_[j].lane[l] = level(codes.lane[l]);
@@ -39,12 +41,12 @@ void DescentWindow::costs(WindowCost* out) const {
   LaneFloats ll{}, l1{}, lp{}, p1{};
   float ones = 0;
   for (int64_t j = 0; j < width_; ++j) {
-    const float* row = h_ + (at_ + j) * cols_ + at_;
+    const float* h = row(j);
     LaneFloats hl{};
     float sum = 0;
     for (int64_t i = 0; i < width_; ++i) {
-      sum += row[i];
-      for (int l = 0; l < kLanes; ++l) hl.lane[l] += row[i] * level_[i].lane[l];
+      sum += h[column(i)];
+      for (int l = 0; l < kLanes; ++l) hl.lane[l] += h[column(i)] * level_[i].lane[l];
     }
     ones += sum;
     for (int l = 0; l < kLanes; ++l) {
@@ -66,11 +68,11 @@ void DescentWindow::move_grid(const LaneFloats& scale, const LaneFloats& min) {
   scale_ = scale;
   min_ = min;
   for (int64_t j = 0; j < width_; ++j) {
-    const float* row = h_ + (at_ + j) * cols_ + at_;
+    const float* h = row(j);
     for (int64_t i = 0; i < width_; ++i) {
-      for (int l = 0; l < kLanes; ++l) pull_[j].lane[l] -= row[i] * moved_[i].lane[l];
+      for (int l = 0; l < kLanes; ++l) pull_[j].lane[l] -= h[column(i)] * moved_[i].lane[l];
     }
-    LaneFloats& error = s_.error[static_cast<size_t>(at_ + j)];
+    LaneFloats& error = s_.error[column(j)];
     for (int l = 0; l < kLanes; ++l) error.lane[l] -= moved_[j].lane[l];
   }
 }
@@ -79,24 +81,24 @@ void DescentWindow::improve_codes() {
   LaneFloats inverse;
   for (int l = 0; l < kLanes; ++l) inverse.lane[l] = scale_.lane[l] != 0 ? 1 / scale_.lane[l] : 0;
   for (int64_t j = 0; j < width_; ++j) {
-    const float* row = h_ + (at_ + j) * cols_ + at_;
-    const auto column = static_cast<size_t>(at_ + j);
-    const float stiffness = 1 / row[j];
+    const float* h = row(j);
+    const size_t c = column(j);
+    const float stiffness = 1 / h[column(j)];
     LaneFloats step;
     bool any = false;
     for (int l = 0; l < kLanes; ++l) {
-      const float now = s_.target[column].lane[l] - s_.error[column].lane[l];
+      const float now = s_.target[c].lane[l] - s_.error[c].lane[l];
       const float place = (now + pull_[j].lane[l] * stiffness + min_.lane[l]) * inverse.lane[l];
       const int8_t code = nearest_code(place);
       const float value = scale_.lane[l] * level(code) - min_.lane[l];
       step.lane[l] = inverse.lane[l] != 0 ? value - now : 0;
-      if (inverse.lane[l] != 0) s_.codes[column].lane[l] = code;
+      if (inverse.lane[l] != 0) s_.codes[c].lane[l] = code;
       any = any || step.lane[l] != 0;
-      s_.error[column].lane[l] -= step.lane[l];
+      s_.error[c].lane[l] -= step.lane[l];
     }
     if (!any) continue;
     for (int64_t i = j + 1; i < width_; ++i) {
-      for (int l = 0; l < kLanes; ++l) pull_[i].lane[l] -= row[i] * step.lane[l];
+      for (int l = 0; l < kLanes; ++l) pull_[i].lane[l] -= h[column(i)] * step.lane[l];
     }
   }
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "kernel/search.h"
@@ -28,8 +29,8 @@ class DescentWindow {
  public:
   DescentWindow(RoundedStrip& strip, const std::vector<float>& hessian, int64_t widest);
 
-  /// Moves to columns [at, at + width), whose grids are given.
-  void load(int64_t at, int64_t width, const LaneFloats& scale, const LaneFloats& min);
+  /// Moves to these columns, which are on one grid.
+  void load(std::span<const int32_t> columns, const LaneFloats& scale, const LaneFloats& min);
   /// One a lane.
   void costs(WindowCost* out) const;
   /// Changes the grids, and with them all values.
@@ -43,11 +44,14 @@ class DescentWindow {
  private:
   float level(int8_t code) const;
   int8_t nearest_code(float place) const;
+  const float* row(int64_t j) const { return h_ + columns_[static_cast<size_t>(j)] * cols_; }
+  size_t column(int64_t j) const { return static_cast<size_t>(columns_[static_cast<size_t>(j)]); }
 
   RoundedStrip& s_;
   const float* h_;
   const int64_t cols_;
-  int64_t at_ = 0, width_ = 0;
+  std::vector<int32_t> columns_;
+  int64_t width_ = 0;
   std::vector<LaneFloats> pull_, level_, moved_;  // pull: half the negative gradient of the cost
   LaneFloats scale_{}, min_{};
 };

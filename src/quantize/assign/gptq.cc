@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "quantize/assign/column_walk.h"
 #include "quantize/assign/descent.h"
 #include "quantize/search/search.h"
 
@@ -9,49 +10,52 @@ namespace lowbit {
 namespace {
 
 /// Sixteen rows, one a lane, rounded block after block.
-class Strip {
+class Strip final : public GridFinder {
  public:
   Strip(const Encoding& encoding, const GptqProblem& problem)
-      : encoding_(encoding), problem_(problem), cols_(problem.spread.cols), errors_(static_cast<size_t>(cols_)) {
+      : encoding_(encoding),
+        problem_(problem),
+        cols_(problem.spread.cols),
+        walk_(problem, encoding.block, encoding.sub) {
+    const auto cols = static_cast<size_t>(cols_);
     strip_.encoding = &encoding;
     strip_.levels = &batch_.levels;
-    strip_.target.resize(errors_.size());
-    strip_.error.resize(errors_.size());
-    strip_.codes.resize(errors_.size());
+    strip_.target.resize(cols);
+    strip_.error.resize(cols);
+    strip_.codes.resize(cols);
     strip_.headers.resize(static_cast<size_t>(cols_ / encoding.block));
   }
 
   void run(const float* weights, int count, std::byte* out) {
+    count_ = count;
     for (int64_t c = 0; c < cols_; ++c) {
       LaneFloats& x = strip_.target[static_cast<size_t>(c)];
       for (int l = 0; l < kLanes; ++l) x.lane[l] = l < count ? weights[l * cols_ + c] : 0.0F;
     }
-    for (int64_t begin = 0; begin < cols_; begin += encoding_.block) {
-      std::copy_n(strip_.target.begin() + begin, encoding_.block, x_);
-      const ColumnRun columns{x_,    errors_.data(), problem_.spread.values.data() + begin * cols_,
-                              cols_, begin,          encoding_.block};
-      search_kernels().take_up(columns);
-      search(begin, count);
-      search_kernels().round_columns(columns, batch_.levels, grids_, encoding_.sub, strip_.codes.data() + begin);
-      note_errors(begin);
-    }
+    walk_.run(strip_, *this);
     for (int sweep = 0; sweep < problem_.sweeps; ++sweep) descend(strip_, problem_.hessian);
     const uint64_t row_bytes = encoding_.bytes(static_cast<uint64_t>(cols_));
     for (int l = 0; l < count; ++l) pack(l, out + static_cast<uint64_t>(l) * row_bytes);
   }
 
+  void find(int64_t begin, int64_t width, const LaneFloats* x, LaneGrid* grids) override {
+    for (int64_t at = 0; at < width; at += encoding_.block, grids += encoding_.sub_blocks()) {
+      search(begin + at, x + at, grids);
+    }
+  }
+
  private:
   /// Headers for the strip's block, on its weights as they are now.
-  void search(int64_t begin, int count) {
+  void search(int64_t begin, const LaneFloats* now, LaneGrid* grids) {
     const int width = batch_blocks(encoding_);
     auto& headers = strip_.headers[static_cast<size_t>(begin / encoding_.block)];
     headers.fill(BlockHeader{});
     const float *x[kLanes], *importance[kLanes];
     for (int l = 0; l < kLanes; ++l) {
-      for (int j = 0; j < encoding_.block; ++j) rows_[l][j] = x_[j].lane[l];
+      for (int j = 0; j < encoding_.block; ++j) rows_[l][j] = now[j].lane[l];
     }
-    for (int first = 0; first < count; first += width) {
-      const int n = std::min(width, count - first);
+    for (int first = 0; first < count_; first += width) {
+      const int n = std::min(width, count_ - first);
       for (int b = 0; b < n; ++b) {
         x[b] = rows_[first + b];
         importance[b] = problem_.importance.data() + begin;
@@ -62,19 +66,8 @@ class Strip {
     for (int l = 0; l < kLanes; ++l) {
       const BlockGrid grid = encoding_.grid(headers[static_cast<size_t>(l)]);
       for (int s = 0; s < encoding_.sub_blocks(); ++s) {
-        grids_[s].scale.lane[l] = grid.scale[static_cast<size_t>(s)];
-        grids_[s].min.lane[l] = grid.min[static_cast<size_t>(s)];
-      }
-    }
-  }
-
-  /// GPTQ's errors are of what each column had become; these are of what it should be.
-  void note_errors(int64_t begin) {
-    for (int j = 0; j < encoding_.block; ++j) {
-      const auto c = static_cast<size_t>(begin + j);
-      for (int l = 0; l < kLanes; ++l) {
-        const float value = x_[j].lane[l] - errors_[c].lane[l];
-        strip_.error[c].lane[l] = strip_.target[c].lane[l] - value;
+        grids[s].scale.lane[l] = grid.scale[static_cast<size_t>(s)];
+        grids[s].min.lane[l] = grid.min[static_cast<size_t>(s)];
       }
     }
   }
@@ -94,11 +87,10 @@ class Strip {
   const Encoding& encoding_;
   const GptqProblem& problem_;
   const int64_t cols_;
-  std::vector<LaneFloats> errors_;
+  ColumnWalk walk_;
+  int count_ = 0;  // rows that there are
   QuantizedStrip strip_;
-  LaneFloats x_[kMaxBlock];
   float rows_[kLanes][kMaxBlock];
-  LaneGrid grids_[kMaxSubBlocks];
   BlockBatch batch_;
 };
 
