@@ -8,6 +8,7 @@ namespace lowbit {
 namespace {
 
 constexpr uint64_t kFloat = sizeof(float), kHalf = sizeof(uint16_t);
+constexpr uint64_t kHeap = uint64_t{24} << 20;  // that malloc keeps of blocks too small to be given back at once
 constexpr uint64_t kProductRows = 1024;  // of weights that are multiplied by [cols, cols] at once, and the products
 
 class Needs {
@@ -96,7 +97,7 @@ class Needs {
                   mlp_ + held + ffn_inputs.round + gate_up,                                      //
                   mlp_ + gate_up + journal + kept_gates + moving + last.gather,                  // down
                   (spilled || kept_gates > 0 ? 0 : gate_up) + journal + kept_gates + held + last.round + down});
-    return kept + most;
+    return kept + most + kHeap;
   }
 
   const LayerwiseOptions& options_;
