@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/file_io.h"
 #include "base/signals.h"
 
 namespace lowbit {
@@ -27,15 +28,6 @@ void sync_folder(const std::filesystem::path& file) {
   if (fd < 0) return;  // a folder that cannot be opened can still hold the renamed file
   fsync(fd);
   close(fd);
-}
-
-/// Beyond the process's file size limit a write should fail, as on a full disk, not kill the process.
-void ignore_file_size_signal() {
-  [[maybe_unused]] static const bool done = [] {
-    struct sigaction now {};
-    if (sigaction(SIGXFSZ, nullptr, &now) == 0 && now.sa_handler == SIG_DFL) std::signal(SIGXFSZ, SIG_IGN);
-    return true;
-  }();
 }
 
 bool same_file(int fd, const std::filesystem::path& path) {
@@ -60,6 +52,48 @@ int open_temporary(const std::filesystem::path& temporary, const std::filesystem
 }
 
 }  // namespace
+
+void ignore_file_size_signal() {
+  [[maybe_unused]] static const bool done = [] {
+    struct sigaction now {};
+    if (sigaction(SIGXFSZ, nullptr, &now) == 0 && now.sa_handler == SIG_DFL) std::signal(SIGXFSZ, SIG_IGN);
+    return true;
+  }();
+}
+
+void read_all(int fd, const std::string& name, uint64_t offset, std::span<std::byte> out) {
+  while (!out.empty()) {
+    const ssize_t n = pread(fd, out.data(), out.size(), static_cast<off_t>(offset));
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) fail("{}: cannot be read at byte {}: {}", name, offset, n == 0 ? "it was cut short" : reason());
+    out = out.subspan(static_cast<size_t>(n));
+    offset += static_cast<uint64_t>(n);
+  }
+}
+
+void write_all(int fd, const std::string& name, uint64_t offset, std::span<const std::byte> bytes) {
+  while (!bytes.empty()) {
+    const ssize_t n = pwrite(fd, bytes.data(), bytes.size(), static_cast<off_t>(offset));
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) {
+      fail("{}: cannot be written at byte {}: {}; free some space or write elsewhere", name, offset,
+           n == 0 ? "no space" : reason());
+    }
+    bytes = bytes.subspan(static_cast<size_t>(n));
+    offset += static_cast<uint64_t>(n);
+  }
+}
+
+void reserve_space(int fd, const std::string& name, uint64_t size) {
+  if (size == 0) return;
+  // fallocate, not posix_fallocate, which on file systems without the call would write every block.
+  int result = 0;
+  do {
+    result = fallocate(fd, 0, 0, static_cast<off_t>(size));
+  } while (result != 0 && errno == EINTR);
+  if (result != 0 && (errno == EOPNOTSUPP || errno == ENOSYS)) result = ftruncate(fd, static_cast<off_t>(size));
+  if (result != 0) fail("{}: {} bytes do not fit: {}; free some space or write elsewhere", name, size, reason());
+}
 
 MappedFile::MappedFile(const std::filesystem::path& path) : path_(path) {
   fd_ = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // opening a pipe must not wait
@@ -98,14 +132,7 @@ void MappedFile::read(uint64_t offset, std::span<std::byte> out) const {
     fail("{}: bytes {} to {} lie beyond its end ({}); is the file truncated?", path_.string(), offset,
          offset + out.size(), size_);
   }
-  while (!out.empty()) {
-    const ssize_t n = pread(fd_, out.data(), out.size(), static_cast<off_t>(offset));
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0)
-      fail("{}: cannot be read at byte {}: {}", path_.string(), offset, n == 0 ? "it was cut short" : reason());
-    out = out.subspan(static_cast<size_t>(n));
-    offset += static_cast<uint64_t>(n);
-  }
+  read_all(fd_, path_.string(), offset, out);
 }
 
 void MappedFile::drop(uint64_t offset, uint64_t size) const {
@@ -166,30 +193,10 @@ AtomicFile::~AtomicFile() {
   close(fd_);
 }
 
-void AtomicFile::reserve(uint64_t size) {
-  if (size == 0) return;
-  // fallocate, not posix_fallocate, which on file systems without the call would write every block.
-  int result = 0;
-  do {
-    result = fallocate(fd_, 0, 0, static_cast<off_t>(size));
-  } while (result != 0 && errno == EINTR);
-  if (result != 0 && (errno == EOPNOTSUPP || errno == ENOSYS)) result = ftruncate(fd_, static_cast<off_t>(size));
-  if (result != 0) {
-    fail("{}: {} bytes do not fit: {}; free some space or write elsewhere", path_.string(), size, reason());
-  }
-}
+void AtomicFile::reserve(uint64_t size) { reserve_space(fd_, path_.string(), size); }
 
 void AtomicFile::write(uint64_t offset, std::span<const std::byte> bytes) {
-  while (!bytes.empty()) {
-    const ssize_t n = pwrite(fd_, bytes.data(), bytes.size(), static_cast<off_t>(offset));
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) {
-      fail("{}: cannot be written at byte {}: {}; free some space or write elsewhere", path_.string(), offset,
-           n == 0 ? "no space" : reason());
-    }
-    bytes = bytes.subspan(static_cast<size_t>(n));
-    offset += static_cast<uint64_t>(n);
-  }
+  write_all(fd_, path_.string(), offset, bytes);
 }
 
 void AtomicFile::finish() {

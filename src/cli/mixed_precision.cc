@@ -8,6 +8,8 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/signals.h"
+#include "cli/memory.h"
 #include "evaluate/perplexity.h"
 #include "quantize/held_out.h"
 #include "quantize/prior.h"
@@ -31,27 +33,40 @@ std::vector<const Encoding*> candidates(const MixedOptions& options) {
   return out;
 }
 
-Sensitivity sensitivity_of(const Common& common, const MixedOptions& options, const SensitivityRequest& request,
-                           ThreadPool& pool) {
+Sensitivity sensitivity_of(const Common& common, const MixedOptions& options, const RoundingOptions& rounding,
+                           const SensitivityRequest& request, ThreadPool& pool) {
   if (!options.sensitivity.empty() && std::filesystem::exists(options.sensitivity)) {
     return read_sensitivity(options.sensitivity, sensitivity_key(request));
   }
+  const uint64_t memory = resident_memory_bytes() + sensitivity_memory(request, pool.size());
+  check_memory(rounding.max_ram, memory, "measuring how much each matrix matters");
   if (!common.quiet()) {
     fmt::print(stderr, "measuring how much each matrix matters; about {} of memory\n",
-               human_bytes(sensitivity_memory(request.source.config)));
+               human_bytes(std::max(memory, peak_memory_bytes())));
   }
   Sensitivity out = measure_sensitivity(request, pool);
   if (!options.sensitivity.empty()) write_sensitivity(options.sensitivity, out);
   return out;
 }
 
-/// A file that is gone when its maker is.
+/// With --max-kld the original and each attempt are run side by side, both in memory.
+void tell_trials(const Common& common, const RoundingOptions& rounding, const ModelSource& source, uint64_t largest) {
+  uint64_t original = 0;
+  for (const TensorInfo& t : source.store->tensors()) original += t.bytes;
+  const uint64_t memory = resident_memory_bytes() + original + largest;
+  check_memory(rounding.max_ram, memory, "measuring attempts for --max-kld");
+  if (common.quiet()) return;
+  fmt::print(stderr, "measuring attempts beside the original; up to {} of memory\n", human_bytes(memory));
+}
+
+/// A file that is gone when its maker is, or when the program is interrupted.
 class TrialFile {
  public:
-  explicit TrialFile(const std::string& out) : path_(out + ".trial.gguf") {}
+  explicit TrialFile(const std::string& out) : path_(out + ".trial.gguf"), note_(SignalNote::temporary(path_)) {}
   ~TrialFile() {
     std::error_code ignored;
     std::filesystem::remove(path_, ignored);
+    note_->release();
   }
   TrialFile(const TrialFile&) = delete;
   TrialFile& operator=(const TrialFile&) = delete;
@@ -59,28 +74,10 @@ class TrialFile {
 
  private:
   const std::string path_;
+  SignalNote* const note_;
 };
 
 }  // namespace
-
-uint64_t parse_size(const std::string& text, const char* option) {
-  static const std::map<std::string, double, std::less<>> units = {
-      {"", 1},       {"b", 1},      {"kb", 1e3},     {"mb", 1e6},     {"gb", 1e9},     {"tb", 1e12},   {"k", 0x1p10},
-      {"m", 0x1p20}, {"g", 0x1p30}, {"kib", 0x1p10}, {"mib", 0x1p20}, {"gib", 0x1p30}, {"tib", 0x1p40}};
-  size_t used = 0;
-  double value = 0;
-  try {
-    value = std::stod(text, &used);
-  } catch (const std::logic_error&) {
-  }
-  std::string unit = text.substr(used);
-  std::erase(unit, ' ');
-  const auto found = units.find(CLI::detail::to_lower(unit));
-  if (used == 0 || found == units.end() || !(value > 0) || value * found->second > 0x1p62) {
-    fail("{} {}: should be a size such as 95MiB, 7.5GiB or 4000000000", option, text);
-  }
-  return static_cast<uint64_t>(value * found->second);
-}
 
 void add_mixed_options(CLI::App& command, MixedOptions& options) {
   CLI::Option* size = command.add_option("--target-size", options.target_size,
@@ -114,7 +111,7 @@ MixedResult choose_types(const Common& common, const MixedOptions& mixed, const 
   const std::vector<const Encoding*> types = candidates(mixed);
   const Tokenizer tokenizer(read_tokenizer(source));
   const SensitivityRequest request{source, plan, types, sensitivity_text(source.config, tokenizer, text)};
-  const Sensitivity sensitivity = sensitivity_of(common, mixed, request, pool);
+  const Sensitivity sensitivity = sensitivity_of(common, mixed, rounding, request, pool);
   const MixedPrecision precision(plan, sensitivity, types, metadata);
   if (!mixed.target_size.empty()) {
     return {precision.within_size(parse_size(mixed.target_size, "--target-size")), {}};
@@ -127,12 +124,13 @@ MixedResult choose_types(const Common& common, const MixedOptions& mixed, const 
   const std::vector<std::vector<int32_t>> used = {calibrated, request.text.probes, request.text.inputs};
   const CalibrationTokens held_out = held_out_tokens(source.config, tokenizer, text, used);
   if (!held_out.note.empty() && !common.quiet()) fmt::print(stderr, "note: {}\n", held_out.note);
-  Transformer reference(source, pool);
-  const EvaluatedModel reference_view{reference, tokenizer, source.path.string()};
+  tell_trials(common, rounding, source, precision.largest());
   const TrialFile trial(out);
   MixedResult result;
   result.plan = within_measured_kld(precision, mixed.max_kld, [&](const MixedPlan& attempt) {
-    write(attempt.recipe, trial.path());
+    write(attempt.recipe, trial.path());  // may take all the memory there is: the models come after it
+    Transformer reference(source, pool);
+    const EvaluatedModel reference_view{reference, tokenizer, source.path.string()};
     const ModelSource quantized = open_model(trial.path());
     Transformer model(quantized, pool);
     const EvaluatedModel view{model, tokenizer, trial.path()};

@@ -38,7 +38,4 @@ MixedResult choose_types(const Common& common, const MixedOptions& mixed, const 
 /// A line for each kind of matrix: its weights, bits, and types.
 std::string types_table(const Plan& plan);
 
-/// "95MiB", "7.5 GiB", "4GB" or plain bytes. Throws Error, naming `option`.
-uint64_t parse_size(const std::string& text, const char* option);
-
 }  // namespace lowbit

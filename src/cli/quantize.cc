@@ -108,7 +108,7 @@ class NullWriter final : public TensorWriter {
   void finish() override {}
 };
 
-void print_plan(const Common& common, const Plan& plan, const std::optional<Effort>& effort) {
+void print_plan(const Common& common, const Plan& plan, const Effort& effort) {
   if (!common.json) {
     for (const PlannedTensor& t : plan.tensors) {
       fmt::print(
@@ -168,8 +168,11 @@ class GgufQuantizer {
     const auto start = std::chrono::steady_clock::now();
     metadata_ = gguf_metadata(source_);
     if (importance_) tell_importance();
-    if (plan_options_.layerwise && !options_.plan_only) {
-      calibration_ = read_calibration(common_, options_.rounding, source_, *calibrated_);
+    if (calibrated_) {
+      calibration_ =
+          read_calibration(common_, options_.rounding, source_, options_.out, *calibrated_, memory_.emplace());
+    } else if (!options_.mixed.has_target()) {
+      note_uncalibrated_memory(common_, options_.rounding);
     }
     check_evaluation_text(common_, options_.report, options_.rounding, calibrated_.has_value());
     provenance_ = to_json(Provenance{LOWBIT_VERSION, options_.scheme.empty() ? "mixed" : options_.scheme, "",
@@ -181,9 +184,7 @@ class GgufQuantizer {
     if (!common_.quiet()) tell_notes(plan_);
     if (!options_.mixed.recipe_out.empty()) write_text_file(options_.mixed.recipe_out, recipe_text(plan_));
     if (options_.plan_only) {
-      std::optional<Effort> effort;
-      if (options_.rehearse) effort = rehearsed();
-      print_plan(common_, plan_, effort);
+      print_plan(common_, plan_, effort());
       if (!common_.json && plan_options_.recipe != nullptr) fmt::print("{}", types_table(plan_));
       return;
     }
@@ -236,14 +237,16 @@ class GgufQuantizer {
     return bytes;
   }
 
-  Effort rehearsed() {
-    Effort out{rehearse(plan_, source_, pool_), 0, plan_.bytes};
+  Effort effort() {
+    Effort out;
+    out.plan = memory_;
+    out.disk = disk_needed(options_.rounding, memory_, plan_.bytes);
+    if (!options_.rehearse) return out;
+    out.seconds = rehearse(plan_, source_, pool_);
     if (calibrated_) {
-      const CalibrationTokens calibration = read_calibration(common_, options_.rounding, source_, *calibrated_);
       NullWriter nothing;
       const auto target = gguf_target(plan_, source_, nothing, pool_);
-      out.seconds += rehearse_layerwise(source_, calibration.ids, calibration.length, *calibrated_, *target, pool_);
-      if (!options_.rounding.no_journal) out.disk *= 2;
+      out.seconds += rehearse_layerwise(source_, calibration_.ids, calibration_.length, *calibrated_, *target, pool_);
     }
     out.memory = peak_memory_bytes();
     return out;
@@ -277,6 +280,7 @@ class GgufQuantizer {
   std::optional<LayerwiseOptions> calibrated_;
   GgufMetadata metadata_;
   CalibrationTokens calibration_;
+  std::optional<MemoryPlan> memory_;  // of calibrated work
   Recipe recipe_;
   std::optional<MixedResult> mixed_;
   Plan plan_;

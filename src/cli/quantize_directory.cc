@@ -39,16 +39,35 @@ std::string stored_text(const DirectoryTensor& t, const GroupScheme& scheme) {
   return t.quantized ? scheme.name : std::string(t.dense->name);
 }
 
-Effort rehearse(const Common& common, const DirectoryRequest& request, const ModelSource& source,
-                const GroupScheme& scheme, const DirectoryPlan& plan,
-                const std::optional<LayerwiseOptions>& calibrated) {
+/// What calibrated work starts from.
+struct Calibrated {
+  LayerwiseOptions options;
+  CalibrationTokens tokens;
+  MemoryPlan memory;
+};
+
+std::optional<Calibrated> calibrate(const Common& common, const DirectoryRequest& request, const ModelSource& source,
+                                    const std::optional<LayerwiseOptions>& options) {
+  if (!options) {
+    note_uncalibrated_memory(common, request.rounding);
+    return std::nullopt;
+  }
+  Calibrated out{*options, {}, {}};
+  out.tokens = read_calibration(common, request.rounding, source, request.out, out.options, out.memory);
+  return out;
+}
+
+Effort effort_of(const Common& common, const DirectoryRequest& request, const ModelSource& source,
+                 const GroupScheme& scheme, const DirectoryPlan& plan, const std::optional<Calibrated>& calibrated) {
+  Effort out;
+  if (calibrated) out.plan = calibrated->memory;
+  out.disk = disk_needed(request.rounding, out.plan, plan.bytes);
+  if (!request.rehearse) return out;
   ThreadPool pool(common.threads);
-  Effort out{0, 0, plan.bytes};
   if (calibrated) {
-    const CalibrationTokens calibration = read_calibration(common, request.rounding, source, *calibrated);
     const auto target = directory_target(plan, scheme, source, nullptr, pool);
-    out.seconds = rehearse_layerwise(source, calibration.ids, calibration.length, *calibrated, *target, pool);
-    if (!request.rounding.no_journal) out.disk *= 2;
+    const CalibrationTokens& tokens = calibrated->tokens;
+    out.seconds = rehearse_layerwise(source, tokens.ids, tokens.length, calibrated->options, *target, pool);
   } else {
     out.seconds = rehearse(plan, scheme, source, pool);
   }
@@ -56,8 +75,7 @@ Effort rehearse(const Common& common, const DirectoryRequest& request, const Mod
   return out;
 }
 
-void print_plan(const Common& common, const DirectoryPlan& plan, const GroupScheme& scheme,
-                const std::optional<Effort>& effort) {
+void print_plan(const Common& common, const DirectoryPlan& plan, const GroupScheme& scheme, const Effort& effort) {
   if (common.json) {
     Json tensors = Json::array();
     for (const DirectoryTensor& t : plan.tensors) {
@@ -96,8 +114,9 @@ std::vector<std::string> transformed_tensors(const DirectoryPlan& plan, const La
 
 std::vector<MatrixReport> write_calibrated(const Common& common, const DirectoryRequest& request,
                                            const ModelSource& source, const GroupScheme& scheme,
-                                           const DirectoryPlan& plan, const LayerwiseOptions& options,
-                                           const CalibrationTokens& calibration, ThreadPool& pool) {
+                                           const DirectoryPlan& plan, const Calibrated& calibrated, ThreadPool& pool) {
+  const LayerwiseOptions& options = calibrated.options;
+  const CalibrationTokens& calibration = calibrated.tokens;
   DirectoryWriter writer(source, scheme, plan, request.out);
   writer.write_dense(transformed_tensors(plan, options), pool);
   const auto target = directory_target(plan, scheme, source, &writer, pool);
@@ -122,26 +141,27 @@ bool quantize_directory(const Common& common, const DirectoryRequest& request) {
   const ModelSource source = open_model(request.in);
   GroupScheme scheme = *find_group_scheme(request.scheme, float_type(source));
   if (!request.search.empty()) scheme.search = group_search_named(request.search);
-  const auto calibrated =
+  const auto options =
       layerwise_options(request.rounding, scheme.method == "gptq", scheme.transform, scheme.static_activations);
-  if (calibrated && calibrated->gptq) note_gptq(scheme, calibrated->order, calibrated->damping);
+  if (options && options->gptq) note_gptq(scheme, options->order, options->damping);
   DirectoryPlan plan = plan_directory(source, scheme, {request.strict, request.allow_requantize});
   if (!common.quiet()) tell_notes(plan);
+  const std::optional<Calibrated> calibrated = calibrate(common, request, source, options);
   if (request.plan_only) {
-    std::optional<Effort> effort;
-    if (request.rehearse) effort = rehearse(common, request, source, scheme, plan, calibrated);
-    print_plan(common, plan, scheme, effort);
+    print_plan(common, plan, scheme, effort_of(common, request, source, scheme, plan, calibrated));
     return true;
   }
   ThreadPool pool(common.threads);
   check_evaluation_text(common, request.report, request.rounding, calibrated.has_value());
-  CalibrationTokens calibration;
-  if (calibrated) calibration = read_calibration(common, request.rounding, source, *calibrated);
-  plan.provenance =
-      to_json(Provenance{LOWBIT_VERSION, scheme.name, request.search, calibrated, &calibration, nullptr}, source);
+  Provenance provenance{LOWBIT_VERSION, scheme.name, request.search, {}, nullptr, nullptr};
+  if (calibrated) {
+    provenance.layerwise = calibrated->options;
+    provenance.calibration = &calibrated->tokens;
+  }
+  plan.provenance = to_json(provenance, source);
   FinishedJob job;
   if (calibrated) {
-    job.matrices = write_calibrated(common, request, source, scheme, plan, *calibrated, calibration, pool);
+    job.matrices = write_calibrated(common, request, source, scheme, plan, *calibrated, pool);
   } else {
     write_directory(source, scheme, plan, request.out, pool);
   }
@@ -152,7 +172,7 @@ bool quantize_directory(const Common& common, const DirectoryRequest& request) {
   job.memory = peak_memory_bytes();
   job.provenance = plan.provenance;
   job.fallbacks = fallbacks_json(plan, scheme);
-  job.folded = calibrated && calibrated->transform.kind != Transform::None;
+  job.folded = calibrated && calibrated->options.transform.kind != Transform::None;
   tell_job(common, request.report, source, job, pool);
   return true;
 }

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "cli/memory.h"
 
 namespace lowbit {
 namespace {
@@ -13,6 +14,13 @@ namespace {
 std::string human_seconds(double seconds) {
   if (seconds < 100) return fmt::format("{:.0f} s", std::max(1.0, seconds));
   return seconds < 6000 ? fmt::format("{:.0f} min", seconds / 60) : fmt::format("{:.1f} h", seconds / 3600);
+}
+
+/// The folder that holds `out`.
+std::filesystem::path beside(std::string out) {
+  while (out.size() > 1 && out.ends_with('/')) out.pop_back();
+  const std::filesystem::path folder = std::filesystem::path(out).parent_path();
+  return folder.empty() ? "." : folder;
 }
 
 }  // namespace
@@ -63,6 +71,10 @@ void add_rounding_options(CLI::App& command, RoundingOptions& options) {
                   "smoothquant: how much of the activations' range goes into the weights, 0 to 1")
       ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str();
+  command.add_option(
+      "--max-ram", options.max_ram,
+      "With calibration: the memory that may be taken, such as 4GiB; where it is too little, hidden states "
+      "go to a temporary file beside the output. Default: what the machine has to spare");
   command.add_flag("--no-journal", options.no_journal,
                    "With calibration: do not keep finished layers beside the output (OUT.lowbit-journal) until it is "
                    "done, from which the same command goes on after a crash");
@@ -88,16 +100,39 @@ CalibrationOptions calibration_options(const RoundingOptions& options) {
 }
 
 CalibrationTokens read_calibration(const Common& common, const RoundingOptions& options, const ModelSource& source,
-                                   const LayerwiseOptions& layerwise) {
-  CalibrationTokens out =
+                                   const std::string& out, LayerwiseOptions& layerwise, MemoryPlan& memory) {
+  CalibrationTokens tokens =
       calibration_tokens(source.config, Tokenizer(read_tokenizer(source)), calibration_options(options));
-  if (common.quiet()) return out;
-  if (!out.note.empty()) fmt::print(stderr, "note: {}\n", out.note);
-  const auto tokens = static_cast<int64_t>(out.ids.size());
-  const uint64_t memory = resident_memory_bytes() + layerwise_memory(source.config, tokens, layerwise);
-  fmt::print(stderr, "calibrating on {} x {} tokens of {}; about {} of memory\n", out.samples(), out.length,
-             out.description, human_bytes(std::max(memory, peak_memory_bytes())));
-  return out;
+  const LayerwiseNeeds needs =
+      layerwise_needs(source, static_cast<int64_t>(tokens.ids.size()), tokens.length, layerwise);
+  const uint64_t now = resident_memory_bytes(), most = peak_memory_bytes();
+  memory = {std::max(most, now + needs.memory), std::max(most, now + needs.spilled), needs.disk, false};
+  std::string why;
+  if (!options.max_ram.empty()) {
+    memory.spills = memory.in_memory > parse_size(options.max_ram, "--max-ram");
+    if (memory.spills) check_memory(options.max_ram, memory.spilled, "calibrated rounding");
+    why = "--max-ram";
+  } else if (const uint64_t available = available_memory_bytes(); needs.memory > available) {
+    memory.spills = true;
+    why = human_bytes(available) + " are free";
+  }
+  if (memory.spills) layerwise.spill = beside(out);
+  if (common.quiet()) return tokens;
+  if (!tokens.note.empty()) fmt::print(stderr, "note: {}\n", tokens.note);
+  fmt::print(stderr, "calibrating on {} x {} tokens of {}; about {} of memory\n", tokens.samples(), tokens.length,
+             tokens.description, human_bytes(memory.spills ? memory.spilled : memory.in_memory));
+  if (memory.spills) {
+    fmt::print(stderr, "note: hidden states go to a temporary file of {} in {}: in memory it would be {} ({})\n",
+               human_bytes(memory.disk), layerwise.spill.string(), human_bytes(memory.in_memory), why);
+  }
+  return tokens;
+}
+
+void note_uncalibrated_memory(const Common& common, const RoundingOptions& options) {
+  if (options.max_ram.empty()) return;
+  parse_size(options.max_ram, "--max-ram");
+  if (common.quiet()) return;
+  fmt::print(stderr, "note: --max-ram is for calibrated work; this one takes a few rows at a time\n");
 }
 
 std::optional<Journal> open_journal(const Common& common, const RoundingOptions& options, const ModelSource& source,
@@ -122,17 +157,34 @@ std::optional<Journal> open_journal(const Common& common, const RoundingOptions&
   return journal;
 }
 
-void tell_effort(const std::optional<Effort>& effort) {
-  if (!effort) return;
-  fmt::print("about {} on this machine as it is now, {} of memory, {} of disk\n", human_seconds(effort->seconds),
-             human_bytes(effort->memory), human_bytes(effort->disk));
+uint64_t disk_needed(const RoundingOptions& options, const std::optional<MemoryPlan>& plan, uint64_t bytes) {
+  if (!plan) return bytes;
+  return (options.no_journal ? 1 : 2) * bytes + (plan->spills ? plan->disk : 0);
 }
 
-void add_effort(Json& out, const std::optional<Effort>& effort) {
-  if (!effort) return;
-  out["seconds"] = effort->seconds;
-  out["memory_bytes"] = effort->memory;
-  out["disk_bytes"] = effort->disk;
+void tell_effort(const Effort& effort) {
+  if (effort.plan) {
+    fmt::print("about {} of memory, or {} with {} of hidden states in a temporary file (--max-ram)\n",
+               human_bytes(effort.plan->in_memory), human_bytes(effort.plan->spilled), human_bytes(effort.plan->disk));
+  }
+  fmt::print("about {} of disk\n", human_bytes(effort.disk));
+  if (effort.seconds == 0) return;
+  fmt::print("about {} on this machine as it is now, {} of memory, by rehearsal\n", human_seconds(effort.seconds),
+             human_bytes(effort.memory));
+}
+
+void add_effort(Json& out, const Effort& effort) {
+  out["disk_bytes"] = effort.disk;
+  if (effort.plan) {
+    out["memory_bytes"] = effort.plan->spills ? effort.plan->spilled : effort.plan->in_memory;
+    out["memory_in_memory_bytes"] = effort.plan->in_memory;
+    out["memory_spilled_bytes"] = effort.plan->spilled;
+    out["spilled_bytes"] = effort.plan->disk;
+    out["spills"] = effort.plan->spills;
+  }
+  if (effort.seconds == 0) return;
+  out["seconds"] = effort.seconds;
+  out["memory_bytes"] = effort.memory;
 }
 
 }  // namespace lowbit

@@ -210,22 +210,25 @@ class Meter {
     probes_.push_back(std::move(probe));
   }
 
-  /// The normed hidden states of the scored tokens: [scored, hidden].
-  std::vector<float> scored(const std::vector<float>& x, const std::vector<float>& norm) const {
-    std::vector<float> out;
+  /// Of x[tokens, hidden], the normed hidden states of the scored tokens, in its memory: [scored, hidden].
+  std::vector<float> scored(std::vector<float> x, const std::vector<float>& norm) const {
     std::vector<float> row(static_cast<size_t>(config_.hidden));
+    float* to = x.data();
     for (int64_t t = 0; t < tokens_; ++t) {
       if (t % kLength < kLength / 2) continue;
       pass_.kernels.rms_norm(x.data() + t * config_.hidden, norm.data(), config_.hidden, pass_.eps, row.data());
-      out.insert(out.end(), row.begin(), row.end());
+      to = std::copy(row.begin(), row.end(), to);
     }
-    return out;
+    x.resize(static_cast<size_t>(to - x.data()));
+    x.shrink_to_fit();
+    return x;
   }
 
   void finish() {
     std::vector<float> norm;
     Linear output;
     uint64_t bytes = 0;
+    std::vector<float>().swap(inputs_);
     load_output(source_, pool_, norm, output, bytes);
     const std::vector<float> base = scored(base_, norm);
     const size_t head = index_.at(gguf_name(output_matrix(config_)));
@@ -240,15 +243,12 @@ class Meter {
       probe.x = base_;
       probes_.push_back(std::move(probe));
     }
-    const Linear changed = quantized(head, squares);
     const double head_error = relative_error(head, probe_encoding(config_.hidden), squares);
-    std::vector<std::vector<float>> states;
     for (Probe& probe : probes_) {
       if (probe.output) probe.error = head_error;
-      states.push_back(scored(probe.x, norm));
-      probe.x = {};
+      probe.x = scored(std::move(probe.x), norm);
     }
-    compare(base, states, output, changed);
+    compare(base, output, quantized(head, squares));
   }
 
   std::vector<float> mean_squares(const std::vector<float>& x) const {
@@ -258,9 +258,8 @@ class Meter {
     return sums.means(head);
   }
 
-  /// Divergence of each probe's answers from the base's, a few rows of logits at a time.
-  void compare(const std::vector<float>& base, const std::vector<std::vector<float>>& states, const Linear& output,
-               const Linear& changed) {
+  /// Divergence of each probe's answers from the base's, a few rows of logits at a time. All from scored() states.
+  void compare(const std::vector<float>& base, const Linear& output, const Linear& changed) {
     const int64_t hidden = config_.hidden, vocab = config_.vocab, rows = static_cast<int64_t>(base.size()) / hidden;
     std::vector<float> reference(static_cast<size_t>(kLogitRows * vocab)), logits(reference.size());
     std::vector<double> reference_sums(kLogitRows), klds(kLogitRows);
@@ -276,7 +275,7 @@ class Meter {
       });
       for (size_t p = 0; p < probes_.size(); ++p) {
         const Linear& last = probes_[p].output ? changed : output;
-        pass_.multiply({{&last, logits.data()}}, states[p].data() + begin * hidden, n, nullptr);
+        pass_.multiply({{&last, logits.data()}}, probes_[p].x.data() + begin * hidden, n, nullptr);
         pool_.run(n, [&](int64_t i, int) {
           const double sum = pass_.kernels.log_sum_exp(row(logits, i).data(), vocab);
           klds[static_cast<size_t>(i)] =
@@ -349,14 +348,33 @@ SensitivityText sensitivity_text(const ModelConfig& model, const Tokenizer& toke
   return {samples(model, tokenizer, calibration, kProbeSamples), samples(model, tokenizer, calibration, kInputSamples)};
 }
 
-uint64_t sensitivity_memory(const ModelConfig& c) {
-  constexpr int64_t kTokens = kProbeSamples * kLength;
-  const int64_t q = c.heads * c.head_dim, kv = c.kv_heads * c.head_dim;
-  const auto probes = static_cast<uint64_t>(MeasuredLayers(c, kTokens).count() * std::ssize(kLayerMatrices) + 2);
-  const auto states = probes * static_cast<uint64_t>(kTokens * c.hidden) * sizeof(float);
-  const auto layer = static_cast<uint64_t>((2 * q + 2 * kv) * c.hidden + 3 * c.hidden * c.ffn) * sizeof(float);
-  const auto output = static_cast<uint64_t>(c.hidden * c.vocab) * sizeof(float);
-  return states + std::max(layer, output + static_cast<uint64_t>(2 * kLogitRows * c.vocab) * sizeof(float));
+uint64_t sensitivity_memory(const SensitivityRequest& request, int threads) {
+  constexpr uint64_t kFloat = sizeof(float), kHalf = 2;
+  const ModelConfig& c = request.source.config;
+  const auto u = [](int64_t x) { return static_cast<uint64_t>(x); };
+  const uint64_t tokens = request.text.probes.size(), row = u(c.hidden) * kFloat;
+  const uint64_t probes = u(MeasuredLayers(c, static_cast<int64_t>(tokens)).count() * std::ssize(kLayerMatrices) + 2);
+  uint64_t layer = 0, largest = 0, output = 0;  // weights: of all matrices as the source has them, of one
+  for (int l = 0; l < static_cast<int>(c.layers); ++l) {
+    uint64_t sum = 0;
+    for (const auto [role, member] : kLayerMatrices) {
+      const TensorInfo* info = request.source.find({role, l});
+      if (info == nullptr) continue;
+      sum += info->bytes;
+      largest = std::max(largest, u(info->elements()));
+    }
+    layer = std::max(layer, sum);
+  }
+  if (const TensorInfo* info = request.source.find(output_matrix(c))) output = info->bytes;
+  const uint64_t q = u(c.heads * c.head_dim), kv = u(c.kv_heads * c.head_dim), ffn = u(c.ffn), h = u(c.hidden);
+  const uint64_t slice = u(kSliceTokens) * (3 * h + 2 * q + 3 * kv + 2 * ffn + std::max({h, q, ffn})) * kFloat;
+  const uint64_t rows = u(threads) * 4 * std::max(h, ffn) * sizeof(double);
+  const uint64_t states = (probes + 2) * tokens * row;  // of the changed models, the original, and one on its way
+  const uint64_t logits = 2 * u(kLogitRows * c.vocab) * kFloat;
+  // A changed matrix is there twice in 16 bits while it is packed.
+  const uint64_t layers = states + request.text.inputs.size() * row + slice + layer + 2 * kHalf * largest + rows;
+  const uint64_t answers = states / 2 + 2 * tokens * row + slice + output + 2 * kHalf * u(c.vocab) * h + logits;
+  return std::max({layers, answers, states + slice + output});
 }
 
 Sensitivity measure_sensitivity(const SensitivityRequest& request, ThreadPool& pool) {

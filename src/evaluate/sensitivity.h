@@ -58,8 +58,8 @@ std::vector<const Encoding*> candidates_for(const std::vector<const Encoding*>& 
 Sensitivity measure_sensitivity(const SensitivityRequest& request, ThreadPool& pool);
 /// Sensitivity::measured_on of this request.
 std::string sensitivity_key(const SensitivityRequest& request);
-/// Memory that measuring needs, in bytes.
-uint64_t sensitivity_memory(const ModelConfig& config);
+/// Memory that measuring needs at most beyond the program itself, in bytes.
+uint64_t sensitivity_memory(const SensitivityRequest& request, int threads);
 
 /// As a file (JSON). Reading throws Error if the file is unsound or was measured on something else than `key`.
 void write_sensitivity(const std::filesystem::path& path, const Sensitivity& sensitivity);

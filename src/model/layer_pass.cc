@@ -87,6 +87,16 @@ void LayerPass::start(std::vector<KvCache>& caches, int64_t length, int64_t coun
   started_count = count;
 }
 
+void LayerPass::release() {
+  for (std::vector<float>* buffer :
+       {&x, &normed, &attended, &gate, &q, &k, &v, &projected, &up, &gathered, &cos, &sin}) {
+    std::vector<float>().swap(*buffer);
+  }
+  inputs.release();
+  tokens.clear();
+  started_length = started_count = 0;
+}
+
 void LayerPass::normalize(const std::vector<float>& weight) {
   float* out = at_least(normed, count() * config.hidden);
   for_tokens([&](int64_t t) {

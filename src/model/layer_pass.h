@@ -35,6 +35,11 @@ class Inputs {
     tokens_ = tokens;
     std::fill_n(ready_, kForms, false);
   }
+  /// Gives the memory back.
+  void release() {
+    for (Activations& form : forms_) form = Activations();
+    std::fill_n(ready_, kForms, false);
+  }
   const Activations& of(const Linear& linear, const Kernels& kernels, ThreadPool& pool);
   /// Adds to out[tokens, rows], for the rows of panels [begin, end), what of() kept apart.
   void add_outliers(const Linear& linear, int64_t begin, int64_t end, float* out) const;
@@ -83,6 +88,9 @@ class LayerPass {
   // The parts of ffn_block after normalize: normed -> gate -> x.
   void activate(const LayerWeights& layer, Tap* tap);
   void project_down(const LayerWeights& layer, Tap* tap);
+
+  /// Gives the slice's memory back; start() begins anew.
+  void release();
 
   void multiply(std::initializer_list<Product> products, const float* in, int64_t n, Tap* tap);
   void for_tokens(const std::function<void(int64_t)>& task);

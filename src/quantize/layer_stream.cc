@@ -11,27 +11,50 @@ namespace {
 constexpr int64_t kTokensPerTask = 16;
 
 template <typename Task>
-void for_values(int64_t count, int64_t width, ThreadPool& pool, const Task& task) {
+void for_tokens(int64_t count, ThreadPool& pool, const Task& task) {
   pool.run((count + kTokensPerTask - 1) / kTokensPerTask, [&](int64_t i, int) {
-    const int64_t begin = i * kTokensPerTask * width, end = std::min(count, (i + 1) * kTokensPerTask) * width;
-    for (int64_t k = begin; k < end; ++k) task(k);
+    const int64_t begin = i * kTokensPerTask;
+    task(begin, std::min(count, begin + kTokensPerTask) - begin);
   });
 }
 
 }  // namespace
 
+TokenStates::TokenStates(int64_t tokens, int64_t width, ScratchFile* file) : width_(width), file_(file) {
+  const auto size = static_cast<uint64_t>(tokens * width);
+  if (file_ == nullptr) {
+    values_.resize(size);
+  } else {
+    offset_ = file_->take(size * sizeof(uint16_t));
+  }
+}
+
+uint64_t TokenStates::place(int64_t token) const {
+  return offset_ + static_cast<uint64_t>(token * width_) * sizeof(uint16_t);
+}
+
 void TokenStates::set(int64_t begin, int64_t count, const float* from, ThreadPool& pool) {
-  uint16_t* to = values_.data() + begin * width_;
-  for_values(count, width_, pool, [&](int64_t i) { to[i] = f32_to_bf16(from[i]); });
+  for_tokens(count, pool, [&](int64_t first, int64_t n) {
+    const auto size = static_cast<size_t>(n * width_);
+    std::vector<uint16_t> some(file_ != nullptr ? size : 0);
+    uint16_t* to = file_ != nullptr ? some.data() : values_.data() + (begin + first) * width_;
+    for (size_t i = 0; i < size; ++i) to[i] = f32_to_bf16(from[static_cast<size_t>(first * width_) + i]);
+    if (file_ != nullptr) file_->write(place(begin + first), std::as_bytes(std::span(some)));
+  });
 }
 
 void TokenStates::get(int64_t begin, int64_t count, float* to, ThreadPool& pool) const {
-  const uint16_t* from = values_.data() + begin * width_;
-  for_values(count, width_, pool, [&](int64_t i) { to[i] = bf16_to_f32(from[i]); });
+  for_tokens(count, pool, [&](int64_t first, int64_t n) {
+    const auto size = static_cast<size_t>(n * width_);
+    std::vector<uint16_t> some(file_ != nullptr ? size : 0);
+    if (file_ != nullptr) file_->read(place(begin + first), std::as_writable_bytes(std::span(some)));
+    const uint16_t* from = file_ != nullptr ? some.data() : values_.data() + (begin + first) * width_;
+    for (size_t i = 0; i < size; ++i) to[static_cast<size_t>(first * width_) + i] = bf16_to_f32(from[i]);
+  });
 }
 
-LayerStream::LayerStream(const ModelConfig& config, ThreadPool& pool, int64_t length)
-    : pass(one_layer(config), pool, ActivationScales::Fine), length_(length) {
+LayerStream::LayerStream(const ModelConfig& config, ThreadPool& pool, int64_t length, ScratchFile* spill)
+    : pass(one_layer(config), pool, ActivationScales::Fine), length_(length), spill_(spill) {
   for (int64_t i = 0; i < std::max<int64_t>(1, kSliceTokens / length); ++i) caches_.emplace_back(pass.config, length);
 }
 
@@ -39,11 +62,13 @@ void LayerStream::embed(const ModelSource& source, std::span<const int32_t> toke
   const TensorInfo& table = source.store->at(source.name({Role::TokenEmbedding}));
   const int64_t hidden = pass.config.hidden;
   tokens_ = static_cast<int64_t>(tokens.size());
-  states_ = TokenStates(tokens_, hidden);
+  states_ = TokenStates(tokens_, hidden, spill_);
   std::vector<float> row(static_cast<size_t>(hidden));
   for (size_t t = 0; t < tokens.size(); ++t) {
-    if (tokens[t] < 0 || tokens[t] >= source.config.vocab)
-      fail("calibration token {} is not in the vocabulary", tokens[t]);
+    if (tokens[t] < 0 || tokens[t] >= source.config.vocab) {
+      fail("{}: calibration token {} is not in the model's vocabulary of {}: the tokenizer is another model's",
+           source.store->where(), tokens[t], source.config.vocab);
+    }
     read_rows(*source.store, table, tokens[t], 1, row.data());
     states_.set(static_cast<int64_t>(t), 1, row.data(), pass.pool);
   }
@@ -63,8 +88,12 @@ void LayerStream::enter_sample(int64_t tokens) {
 }
 
 void LayerStream::keep_attended(int64_t begin) {
-  if (begin == 0) attended_ = TokenStates(tokens_, pass.q_dim);
+  if (attended_.empty()) attended_ = TokenStates(tokens_, pass.q_dim, spill_);
   attended_.set(begin, pass.count(), pass.attended.data(), pass.pool);
+}
+
+void LayerStream::forget_attended() {
+  if (spill_ == nullptr) attended_ = TokenStates();
 }
 
 void LayerStream::bring_attended(int64_t begin) { bring(attended_, begin, pass.q_dim, pass.attended); }
@@ -75,27 +104,37 @@ void LayerStream::bring(const TokenStates& kept, int64_t begin, int64_t width, s
   kept.get(begin, pass.count(), to.data(), pass.pool);
 }
 
+bool LayerStream::keeps_activated() const {
+  return spill_ != nullptr || lowbit::keeps_activated(tokens_, pass.config.ffn);
+}
+
 void LayerStream::keep_activated(int64_t begin) {
-  if (!keeps_activated(tokens_, pass.config.ffn)) return;
-  if (begin == 0) activated_ = TokenStates(tokens_, pass.config.ffn);
+  if (!keeps_activated()) return;
+  if (activated_.empty()) activated_ = TokenStates(tokens_, pass.config.ffn, spill_);
   activated_.set(begin, pass.count(), pass.gate.data(), pass.pool);
+  activated_kept_ = true;
 }
 
 void LayerStream::finish_ffn(int64_t begin, int64_t count) {
   enter(begin, count);
-  if (activated_.empty()) {
+  if (!activated_kept_) {
     pass.normalize(weights.ffn_norm);
     pass.activate(weights, nullptr);
   } else {
     bring(activated_, begin, pass.config.ffn, pass.gate);
   }
   project_activated(begin);
-  if (begin + count == tokens_) activated_ = TokenStates();
+  if (begin + count < tokens_) return;
+  activated_kept_ = false;
+  if (spill_ == nullptr) activated_ = TokenStates();
 }
 
 void LayerStream::project_activated(int64_t begin) {
   float* gate = pass.gate.data();
-  for_values(pass.count(), pass.config.ffn, pass.pool, [&](int64_t i) { gate[i] = bf16_to_f32(f32_to_bf16(gate[i])); });
+  const int64_t ffn = pass.config.ffn;
+  for_tokens(pass.count(), pass.pool, [&](int64_t first, int64_t n) {
+    for (int64_t i = first * ffn; i < (first + n) * ffn; ++i) gate[i] = bf16_to_f32(f32_to_bf16(gate[i]));
+  });
   pass.project_down(weights, nullptr);
   leave(begin);
 }

@@ -28,9 +28,12 @@ class Layerwise {
         pool_(pool),
         journal_(journal),
         tokens_(static_cast<int64_t>(tokens.size())),
-        correct_(options.gptq && (options.alpha > 0 || options.beta > 0)),
-        original_(source.config, pool, length),
-        quantized_(source.config, pool, length) {
+        correct_(follows_original(options)),
+        spill_(options.spill.empty() ? nullptr
+                                     : std::make_unique<ScratchFile>(
+                                           options.spill, layerwise_needs(source, tokens_, length, options).disk)),
+        original_(source.config, pool, length, spill_.get()),
+        quantized_(source.config, pool, length, spill_.get()) {
     quantized_.embed(source, tokens);
     if (correct_) original_.embed(source, tokens);
   }
@@ -75,6 +78,7 @@ class Layerwise {
   }
 
   void load(int layer) {
+    quantized_.weights = {};
     uint64_t bytes = 0;
     original_.weights = load_layer(source_, layer, pool_, bytes);
   }
@@ -236,6 +240,10 @@ class Layerwise {
     round({{Role::Q, layer}, {Role::K, layer}, {Role::V, layer}}, problem);
   }
 
+  static void forget(LayerStream& stream, std::initializer_list<Linear LayerWeights::*> parts) {
+    for (const auto part : parts) (stream.weights.*part).w = {};
+  }
+
   static void attend(LayerStream& stream, int64_t begin) {
     stream.pass.normalize(stream.weights.attention_norm);
     stream.pass.project_qkv(stream.weights, 0, nullptr);
@@ -249,7 +257,7 @@ class Layerwise {
       add(problem, Role::AttentionOutput, &LayerPass::attended, begin, count);
     });
     for (LayerStream* stream : {&original_, &quantized_}) {
-      for (const auto part : {&LayerWeights::q, &LayerWeights::k, &LayerWeights::v}) (stream->weights.*part).w = {};
+      forget(*stream, {&LayerWeights::q, &LayerWeights::k, &LayerWeights::v});
     }
     round({{Role::AttentionOutput, layer}}, problem);
   }
@@ -266,7 +274,7 @@ class Layerwise {
         [&](int64_t begin, int64_t count) { add(problem, Role::Gate, &LayerPass::normed, begin, count); });
     for (LayerStream* stream : {&original_, &quantized_}) {
       stream->forget_attended();
-      stream->weights.attention_output.w = {};
+      forget(*stream, {&LayerWeights::attention_output});
     }
     round({{Role::Gate, layer}, {Role::Up, layer}}, problem);
   }
@@ -285,6 +293,8 @@ class Layerwise {
           // The original's down projection is known: its layer ends here.
           original_.project_activated(begin);
         });
+    forget(original_, {&LayerWeights::gate, &LayerWeights::up, &LayerWeights::down});
+    if (quantized_.keeps_activated()) forget(quantized_, {&LayerWeights::gate, &LayerWeights::up});
     round({{Role::Down, layer}}, problem);
   }
 
@@ -320,7 +330,13 @@ class Layerwise {
     return out;
   }
 
-  void close(LayerProblem& problem, const WeightId& id) const {
+  /// The end of gathering. Where memory is short, the passes' is given back until they go on.
+  void close(LayerProblem& problem, const WeightId& id) {
+    if (spill_ != nullptr) {
+      original_.rest();
+      quantized_.rest();
+      for (std::vector<float>* buffer : {&lacking_, &states_, &folded_}) std::vector<float>().swap(*buffer);
+    }
     problem.close(fmt::format("{} in {}", gguf_name(id), source_.store->where()));
   }
 
@@ -398,6 +414,7 @@ class Layerwise {
   Journal* const journal_;
   const int64_t tokens_;
   const bool correct_;
+  const std::unique_ptr<ScratchFile> spill_;
   LayerStream original_, quantized_;
   Folding folding_;
   std::vector<float> lacking_, states_, folded_;
@@ -406,33 +423,6 @@ class Layerwise {
 };
 
 }  // namespace
-
-uint64_t layerwise_memory(const ModelConfig& c, int64_t tokens, const LayerwiseOptions& options) {
-  const auto u = [](int64_t x) { return static_cast<uint64_t>(x); };
-  constexpr uint64_t kFloat = sizeof(float), kHalf = 2;
-  const bool correct = options.gptq && (options.alpha > 0 || options.beta > 0);
-  const uint64_t streams = correct ? 2 : 1;
-  const uint64_t hidden = u(c.hidden), ffn = u(c.ffn), q = u(c.heads * c.head_dim), kv = u(c.kv_heads * c.head_dim);
-  const uint64_t states = u(tokens) * hidden * kHalf * streams;
-  // What the pass holds, and the widest of it again in the kernels' order.
-  const uint64_t slice = kSliceTokens * (4 * hidden + 3 * q + 4 * kv + 4 * ffn) * kFloat * streams;
-  // A layer as the source has it (16 bits), and in binary32.
-  const uint64_t attention = (2 * q + 2 * kv) * hidden * (kHalf + kFloat), mlp = 3 * ffn * hidden * (kHalf + kFloat);
-  const auto rounding = [&](uint64_t n, uint64_t rows, uint64_t residual) {
-    if (!options.gptq) return 4 * rows * n * kFloat;
-    const uint64_t sums = (correct ? 2 : 1) * n * n + residual * n;
-    const uint64_t ordered = (correct ? 4 : 2) * n + (residual > 0 ? n + residual : 0);  // both sides of each
-    const uint64_t gathered = (sums + kSliceTokens * ordered) * kFloat;
-    const uint64_t factored = n * n * (kFloat + sizeof(double) + kFloat) + std::min(n, rows) * n * kFloat;
-    const uint64_t rounded = 2 * n * n * kFloat + 3 * rows * n * kFloat;
-    return std::max({gathered, factored, rounded});
-  };
-  const uint64_t attended = u(tokens) * q * kHalf * streams;
-  const uint64_t before = attended + attention + mlp + std::max(rounding(hidden, q, 0), rounding(q, hidden, hidden));
-  const uint64_t kept = keeps_activated(tokens, c.ffn) ? u(tokens) * ffn * kHalf : 0;
-  const uint64_t after = kept + mlp + std::max(rounding(hidden, ffn, 0), rounding(ffn, hidden, hidden));
-  return states + slice + std::max(before, after);
-}
 
 std::vector<MatrixReport> round_layerwise(const ModelSource& source, std::span<const int32_t> tokens, int64_t length,
                                           const LayerwiseOptions& options, LayerwiseTarget& target, ThreadPool& pool,

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <span>
 #include <string>
@@ -30,6 +31,9 @@ struct LayerwiseOptions {
   int sweeps = 2;                           ///< of coordinate descent after GPTQ
   ColumnOrder order = ColumnOrder::Stored;  ///< of GPTQ; not every target can store Activation
   bool rehearsal = false;                   ///< stop after the first layer
+  /// A folder: what is kept of tokens from step to step (hidden states, attention outputs, activated gates) goes to a
+  /// temporary file there. Empty: it stays in memory. The bytes of the result are the same.
+  std::filesystem::path spill{};
 };
 
 /// What round() of a LayerwiseTarget has done.
@@ -64,9 +68,17 @@ std::unique_ptr<LayerwiseTarget> gguf_target(const Plan& plan, const ModelSource
 std::unique_ptr<LayerwiseTarget> directory_target(const DirectoryPlan& plan, const GroupScheme& scheme,
                                                   const ModelSource& source, DirectoryWriter* writer, ThreadPool& pool);
 
-/// Memory that round_layerwise() will need beyond the program itself, in bytes: hidden states of both models, one
-/// layer's weights, and the statistics of its widest matrix.
-uint64_t layerwise_memory(const ModelConfig& config, int64_t tokens, const LayerwiseOptions& options);
+/// Whether the original model runs beside the quantized one.
+inline bool follows_original(const LayerwiseOptions& o) { return o.gptq && (o.alpha > 0 || o.beta > 0); }
+
+/// What round_layerwise() needs at most, in bytes.
+struct LayerwiseNeeds {
+  uint64_t memory = 0;   ///< beyond the program itself
+  uint64_t spilled = 0;  ///< the same with LayerwiseOptions::spill
+  uint64_t disk = 0;     ///< that takes then, beside the output and the journal
+};
+LayerwiseNeeds layerwise_needs(const ModelSource& source, int64_t tokens, int64_t length,
+                               const LayerwiseOptions& options);
 
 /// Rounds a model. `tokens` are calibration sequences of `length` tokens each, one after another. What is stored does
 /// not depend on the number of threads, nor on what of it comes from `journal` (or nullptr). Throws Error for inputs

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/scratch_file.h"
 #include "base/signals.h"
 #include "error_of.h"
 
@@ -224,11 +225,32 @@ TEST_F(FileTest, BeyondTheSizeLimitOfTheProcess) {
     });
     if (message.find("File too large") == std::string::npos) _exit(2);
     if (error_of([&] { AtomicFile(path("y")).reserve(1 << 17); }).empty()) _exit(3);
+    if (error_of([&] { ScratchFile(folder_, 1 << 17); }).find("File too large") == std::string::npos) _exit(4);
   });
   ASSERT_TRUE(WIFEXITED(status));
   EXPECT_EQ(WEXITSTATUS(status), 0);
   fs::remove(path("log"));
   EXPECT_EQ(count_files(), 0u);
+}
+
+TEST_F(FileTest, AScratchFileHoldsWhatIsPutThereAndHasNoName) {
+  {
+    ScratchFile file(folder_, 100000);
+    EXPECT_EQ(count_files(), 0u) << "nothing to leave behind";
+    EXPECT_EQ(file.take(60000), 0u);
+    EXPECT_EQ(file.take(40000), 60000u);
+    file.write(60000, bytes_of("second"));
+    file.write(0, bytes_of("first"));
+    std::string back(6, ' ');
+    file.read(60000, std::as_writable_bytes(std::span(back)));
+    EXPECT_EQ(back, "second");
+    file.read(0, std::as_writable_bytes(std::span(back)));
+    EXPECT_EQ(back, std::string("first\0", 6));
+    EXPECT_THAT(error_of([&] { file.read(99998, std::as_writable_bytes(std::span(back))); }), HasSubstr("cut short"));
+  }
+  EXPECT_EQ(count_files(), 0u);
+  EXPECT_THAT(error_of([&] { ScratchFile(path("no"), 1); }),
+              AllOf(HasSubstr(path("no").string()), HasSubstr("No such")));
 }
 
 TEST_F(FileTest, AFullDisk) {
@@ -238,6 +260,8 @@ TEST_F(FileTest, AFullDisk) {
     EXPECT_THAT(error_of([&] { AtomicFile(path("x")).reserve(2 << 20); }),
                 AllOf(HasSubstr("No space left"), HasSubstr("free some")));
     EXPECT_THAT(error_of([&] { AtomicFile(path("x")).write(0, bytes_of(std::string(2 << 20, 'x'))); }),
+                AllOf(HasSubstr("No space left"), HasSubstr("free some")));
+    EXPECT_THAT(error_of([&] { ScratchFile(folder_, 2 << 20); }),
                 AllOf(HasSubstr("No space left"), HasSubstr("free some")));
     EXPECT_EQ(count_files(), 0u) << "the temporary is gone, and the space free again";
     AtomicFile file(path("x"));

@@ -11,7 +11,7 @@ import struct
 import subprocess
 import time
 
-from tiny import LOWBIT, TEXT, lowbit, lowbit_json, make_model, refused, scratch, write_tokenizer
+from tiny import LOWBIT, TEXT, lowbit, lowbit_json, make_model, refused, scratch, small_disk, write_tokenizer
 
 READERS = [["inspect"], ["tokenize", "-p", "x"], ["run", "-p", "x", "-n", "1"], ["eval", "--text", TEXT, "--chunks", "1", "-c", "64"],
            ["bench"], ["calibrate", "--text", TEXT, "-o", "OUT", "--chunks", "1", "-c", "64"], ["quantize", "OUT", "Q4_K_M", "--allow-requantize"],
@@ -111,14 +111,6 @@ def linked_snapshot(model, folder):
         (snapshot / file.name).symlink_to(pathlib.Path("../../blobs") / str(number))
     seen = [lowbit_json("inspect", m)["tensors"] for m in (model, snapshot)]
     assert seen[0] == seen[1]
-
-
-def small_disk(folder):
-    """A file system of 300 KiB, or None where that takes rights that we lack."""
-    disk = folder / "disk"
-    disk.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", disk], capture_output=True)
-    return disk if done.returncode == 0 else None
 
 
 def full_disk(model, folder):

@@ -2,8 +2,12 @@
 """Types chosen for each tensor: targets are kept, recipes reproduce files, errors tell what is possible."""
 import json
 import pathlib
+import re
+import signal
+import subprocess
+import time
 
-from tiny import lowbit, lowbit_json, make_model, refused, scratch
+from tiny import LOWBIT, lowbit, lowbit_json, make_model, refused, scratch
 
 
 def targets(model, folder):
@@ -61,6 +65,32 @@ def greatest_divergence(model, folder):
     assert not (folder / "no.gguf").exists()
 
 
+def an_interrupt_leaves_nothing(model, folder):
+    """While an attempt of --max-kld is being measured."""
+    place = folder / "interrupted"
+    place.mkdir()
+    job = ["quantize", model, place / "out.gguf", "--max-kld", 0.001, "--sensitivity", folder / "sensitivity.json"]
+    for how in (signal.SIGINT, signal.SIGTERM):
+        started = subprocess.Popen([LOWBIT, *map(str, job)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while started.poll() is None and not (place / "out.gguf.trial.gguf").exists():
+            time.sleep(0.0005)
+        started.send_signal(how)
+        assert started.wait(60) == -how
+        assert not list(place.iterdir()), list(place.iterdir())
+
+
+def memory_is_told(folder):
+    """Where hidden states outweigh the program itself; a budget below is refused before the work."""
+    model = make_model(folder / "wide", ffn=256, layers=6)
+    job = ["quantize", model, folder / "wide.gguf", "--target-bpw", 5]
+    done, err = lowbit(*job, "--json")
+    told = float(re.search(r"matters; about ([\d.]+) MiB of memory", err).group(1)) * 2**20
+    taken = json.loads(done)["peak_memory_bytes"]
+    assert 0.6 * told < taken < 1.15 * told, (told, taken)
+    lowbit(*job, "--max-ram", int(1.1 * told))
+    refused(*job, "--max-ram", int(0.5 * told), says=["--max-ram", "needs at least"])
+
+
 def narrow_rows(folder):
     """Rows that no k-quant holds."""
     model = make_model(folder / "narrow", hidden=96, ffn=160)
@@ -97,6 +127,8 @@ def main():
         targets(model, folder)
         with_gptq(model, folder)
         greatest_divergence(model, folder)
+        an_interrupt_leaves_nothing(model, folder)
+        memory_is_told(folder)
         narrow_rows(folder)
         refusals(model, folder)
     print("targets, recipes and refusals hold")

@@ -60,10 +60,10 @@ def write_safetensors(path, tensors):
             f.write(values.tobytes())
 
 
-def make_model(folder, hidden=256, ffn=512, layers=3, heads=4, kv_heads=2, seed=27):
-    """A Hugging Face directory; hidden=96 gives rows that no k-quant holds."""
+def make_model(folder, hidden=256, ffn=512, layers=3, heads=4, kv_heads=2, seed=27, more_tokens=0):
+    """A Hugging Face directory; hidden=96 gives rows that no k-quant holds. `more_tokens`: rows beyond the tokenizer's."""
     folder.mkdir(parents=True, exist_ok=True)
-    vocab, draw, head_dim = write_tokenizer(folder), random.Random(seed), hidden // heads
+    vocab, draw, head_dim = write_tokenizer(folder) + more_tokens, random.Random(seed), hidden // heads
 
     def matrix(rows, cols):
         scale = 1.5 / cols ** 0.5
@@ -118,3 +118,11 @@ def refused(*arguments, says):
 
 def scratch():
     return tempfile.TemporaryDirectory(prefix="lowbit-test-")
+
+
+def small_disk(folder, size="300k"):
+    """A file system of so many bytes, or None where that takes rights that we lack."""
+    disk = folder / "disk"
+    disk.mkdir(exist_ok=True)
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", disk], capture_output=True)
+    return disk if done.returncode == 0 else None
