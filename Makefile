@@ -13,6 +13,7 @@ build: setup
 	@cmake --build --preset release
 
 test: build
+	@tools/setup arm64 || echo "no cross compiler or libraries for ARM: its tests are skipped"
 	ctest --preset release
 
 demo: build

@@ -94,7 +94,7 @@ put("config", "mistral", json.dumps({**llama, "architectures": ["MistralForCausa
 put("config", "qwen2", json.dumps({**llama, "architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2"}).encode())
 
 texts = root / "tests" / "data" / "text"
-for tokenizer in texts.glob("*/tokenizer.json"):
+for tokenizer in [*texts.glob("*/tokenizer.json"), *texts.glob("*/tokenizer.model")]:
     put("tokenizer", tokenizer.parent.name, tokenizer.read_bytes())
 for i, case in enumerate(json.loads((texts / "chat_templates.json").read_text())["cases"]):
     put("chat_template", str(i), case["template"].encode())

@@ -8,7 +8,7 @@
 
 namespace {
 
-// A model directory that holds nothing but tokenizer.json.
+// A model directory that holds nothing but tokenizer.json or tokenizer.model.
 const std::filesystem::path& folder() {
   static const std::filesystem::path path = [] {
     auto made = std::filesystem::temp_directory_path() / ("lowbit-fuzz-" + std::to_string(getpid()));
@@ -22,7 +22,9 @@ const std::filesystem::path& folder() {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace lowbit;
-  std::ofstream(folder() / "tokenizer.json", std::ios::binary)
+  const bool json = size > 0 && data[0] == '{';
+  std::filesystem::remove(folder() / (json ? "tokenizer.model" : "tokenizer.json"));
+  std::ofstream(folder() / (json ? "tokenizer.json" : "tokenizer.model"), std::ios::binary)
       .write(reinterpret_cast<const char*>(data), static_cast<std::streamsize>(size));
   return fuzz([&] {
     const Tokenizer tokenizer(read_hf_tokenizer(folder(), 0));

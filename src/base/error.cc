@@ -11,6 +11,7 @@ std::string one_line(std::string message) {
   if (std::none_of(message.begin(), message.end(), is_control)) return message;
   std::string out;
   for (const char c : message) {
+    if (out.size() >= kLongest) return out + "...";
     if (is_control(c)) {
       out += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
     } else {

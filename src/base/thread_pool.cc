@@ -19,6 +19,8 @@ constexpr int kPausesPerLook = 32, kPausesPerLoop = 1000;
 inline void relax() {
 #if defined(__x86_64__)
   __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  __asm__ volatile("isb");  // takes about as long as x86's pause; "yield" is no pause on most cores
 #endif
 }
 

@@ -15,6 +15,7 @@ void eval(const Common& common, const Options& options) {
   const Measurement result = measure(options.model, options.measure, pool);
   if (!common.json) return print_evaluation(result.evaluation);
   Json out = to_json(result, options.measure);
+  out["chunk_nll"] = result.evaluation.chunk_nll;
   out["peak_memory_bytes"] = peak_memory_bytes();
   print_json(out);
 }

@@ -9,24 +9,13 @@
 
 #include "base/error.h"
 #include "container/checks.h"
+#include "container/ggml_types.h"
 #include "container/gguf_parse.h"
 
 namespace lowbit {
 namespace {
 
 constexpr std::string_view kSplitNo = "split.no", kSplitCount = "split.count", kSplitTensors = "split.tensors.count";
-
-struct TypeNumber {
-  EncodingId id;
-  int type;
-};
-constexpr TypeNumber kTypeNumbers[] = {
-    {EncodingId::F32, 0},   {EncodingId::F16, 1},     {EncodingId::BF16, 30},   {EncodingId::Q4_0, 2},
-    {EncodingId::Q4_1, 3},  {EncodingId::Q5_0, 6},    {EncodingId::Q5_1, 7},    {EncodingId::Q8_0, 8},
-    {EncodingId::Q2_K, 10}, {EncodingId::Q3_K, 11},   {EncodingId::Q4_K, 12},   {EncodingId::Q5_K, 13},
-    {EncodingId::Q6_K, 14}, {EncodingId::IQ4_NL, 20}, {EncodingId::IQ4_XS, 23}, {EncodingId::F64, 28},
-    {EncodingId::I8, 24},   {EncodingId::I16, 25},    {EncodingId::I32, 26},    {EncodingId::I64, 27},
-};
 
 /// "model-00001-of-00003.gguf" -> "model-0000N-of-00003.gguf" with split number `no` (from 0); empty if the name of the
 /// first split is another one.
@@ -104,20 +93,6 @@ uint64_t planned_alignment(const GgufMetadata& metadata, const std::string& wher
 uint64_t padded(uint64_t bytes, uint64_t alignment) { return (bytes + alignment - 1) / alignment * alignment; }
 
 }  // namespace
-
-int ggml_type(const Encoding& encoding) {
-  for (const auto& [id, type] : kTypeNumbers) {
-    if (id == encoding.id) return type;
-  }
-  return -1;
-}
-
-const Encoding* encoding_of_ggml_type(int type) {
-  for (const auto& known : kTypeNumbers) {
-    if (known.type == type) return &encoding(known.id);
-  }
-  return nullptr;
-}
 
 GgufFile::GgufFile(const std::filesystem::path& path) {
   where_ = path.string();

@@ -1,10 +1,9 @@
-// Look-ups in GGUF metadata, with messages that name the file and the key.
+#include "container/gguf_metadata.h"
+
 #include <limits>
 #include <type_traits>
-#include <utility>
 
 #include "base/error.h"
-#include "container/gguf.h"
 
 namespace lowbit {
 namespace {

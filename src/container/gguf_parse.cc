@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "container/checks.h"
+#include "container/ggml_types.h"
 
 namespace lowbit {
 namespace {
@@ -189,7 +190,7 @@ GgufTensor read_tensor(Cursor& in) {
   for (uint32_t d = 0; d < dimensions; ++d) tensor.info.shape.push_back(in.number<int64_t>(what));
   std::reverse(tensor.info.shape.begin(), tensor.info.shape.end());  // GGUF names the contiguous dimension first
   const auto type = in.number<uint32_t>(what);
-  tensor.info.encoding = type > 1000 ? nullptr : encoding_of_ggml_type(static_cast<int>(type));
+  tensor.info.encoding = encoding_of_ggml_type(type);
   if (tensor.info.encoding == nullptr) {
     fail("{}: {} has the encoding {}, which lowbit does not read; take a file with another one", in.where(), what,
          ggml_type_name(type));
@@ -269,40 +270,6 @@ GgufContents parse_gguf(std::span<const std::byte> file, const std::string& wher
   const uint64_t data_begin = (in.position() + alignment - 1) / alignment * alignment;
   place_tensors(contents.tensors, data_begin, alignment, file.size(), where);
   return contents;
-}
-
-std::string ggml_type_name(uint32_t type) {
-  if (const Encoding* known = type < 1000 ? encoding_of_ggml_type(static_cast<int>(type)) : nullptr; known != nullptr) {
-    return std::string(known->name);
-  }
-  switch (type) {
-    case 9:
-      return "Q8_1";
-    case 15:
-      return "Q8_K";
-    case 16:
-      return "IQ2_XXS";
-    case 17:
-      return "IQ2_XS";
-    case 18:
-      return "IQ3_XXS";
-    case 19:
-      return "IQ1_S";
-    case 21:
-      return "IQ3_S";
-    case 22:
-      return "IQ2_S";
-    case 29:
-      return "IQ1_M";
-    case 34:
-      return "TQ1_0";
-    case 35:
-      return "TQ2_0";
-    case 39:
-      return "MXFP4";
-    default:
-      return fmt::format("number {}", type);
-  }
 }
 
 }  // namespace lowbit

@@ -5,7 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "container/gguf.h"
+#include "container/gguf_metadata.h"
+#include "container/tensor_store.h"
 
 namespace lowbit {
 
@@ -22,8 +23,5 @@ struct GgufContents {
 /// Parses versions 2 and 3. `file` is the whole file (or a mapping of it); only the header is touched. Work and memory
 /// are bounded by a small multiple of the file's size. Throws Error for anything unsound.
 GgufContents parse_gguf(std::span<const std::byte> file, const std::string& where);
-
-/// ggml's name of a tensor type for messages, known to lowbit or not.
-std::string ggml_type_name(uint32_t type);
 
 }  // namespace lowbit

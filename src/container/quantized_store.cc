@@ -102,9 +102,8 @@ std::span<const std::byte> QuantizedStore::data(const TensorInfo& tensor) const 
   const Module* module = module_of(tensor);
   if (module == nullptr) return pieces_->data(piece(tensor));
   const std::lock_guard lock(mutex_);
-  auto [held, added] = held_.try_emplace(tensor.name, nullptr);
-  if (added) held->second = lower(tensor, *module);
-  return *held->second;
+  if (const auto held = held_.find(tensor.name); held != held_.end()) return *held->second;
+  return *held_.emplace(tensor.name, lower(tensor, *module)).first->second;
 }
 
 void QuantizedStore::read(const TensorInfo& tensor, uint64_t offset, std::span<std::byte> out) const {

@@ -85,15 +85,20 @@ class Evaluator {
     e.tokens = static_cast<int64_t>(nll_.size());
     e.context = options_.context;
     e.chunks = static_cast<int64_t>(tokens_.size()) / options_.context;
+    for (auto at = nll_.begin(); at != nll_.end(); at += scored()) {
+      e.chunk_nll.push_back(mean(std::span(at, at + scored())).value);
+    }
     if (reference_) e.divergence = divergence_.result();
     e.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     return e;
   }
 
  private:
+  /// Tokens of a chunk that count: the last one predicts nothing that is known.
+  int64_t scored() const { return options_.context - 1 - first_; }
+
   void add_chunks(std::span<const int32_t> chunks) {
-    // The last token of a chunk predicts nothing that is known.
-    const int64_t used = options_.context - 1, a_chunk = used - first_;
+    const int64_t used = options_.context - 1, a_chunk = scored();
     model_.run(chunks, used, first_);
     if (reference_) reference_->run(chunks, used, first_);
     const int64_t rows = static_cast<int64_t>(chunks.size()) / options_.context * a_chunk;

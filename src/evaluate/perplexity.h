@@ -35,6 +35,7 @@ struct Evaluation {
   int64_t chunks = 0;
   int64_t context = 0;
   double seconds = 0;
+  std::vector<double> chunk_nll;  ///< of each chunk's scored tokens, mean of -ln p: to compare measurements in pairs
   std::optional<Divergence> divergence;  ///< with a reference
 };
 

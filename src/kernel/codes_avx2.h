@@ -40,7 +40,10 @@ LOWBIT_INLINE Floats every_float(float x) { return _mm256_set1_ps(x); }
 LOWBIT_INLINE Ints bits_and(Ints a, Ints b) { return _mm256_and_si256(a, b); }
 /// a | (b & mask)
 LOWBIT_INLINE Ints or_masked(Ints a, Ints b, Ints mask) { return _mm256_or_si256(a, _mm256_and_si256(b, mask)); }
-LOWBIT_INLINE Ints flip_top_bits(Ints a) { return _mm256_xor_si256(a, every_byte(-128)); }
+template <int kOffset>
+LOWBIT_INLINE Ints bytes_minus(Ints a) {
+  return _mm256_sub_epi8(a, every_byte(kOffset));
+}
 template <int kBy>
 LOWBIT_INLINE Ints words_left(Ints a) {
   return _mm256_slli_epi16(a, kBy);
@@ -49,6 +52,7 @@ template <int kBy>
 LOWBIT_INLINE Ints words_right(Ints a) {
   return _mm256_srli_epi16(a, kBy);
 }
+constexpr bool kShiftsBytes = false;  ///< words_left and words_right let nothing in from a neighbour
 LOWBIT_INLINE Ints ints_left(Ints a, int by) { return _mm256_sll_epi32(a, _mm_cvtsi32_si128(by)); }
 LOWBIT_INLINE Ints high_nibbles(Ints a) { return _mm256_srli_epi32(a, 4); }
 
@@ -63,10 +67,18 @@ LOWBIT_INLINE Floats mul(Floats a, Floats b) { return _mm256_mul_ps(a, b); }
 LOWBIT_INLINE Floats fma(Floats a, Floats b, Floats c) { return _mm256_fmadd_ps(a, b, c); }
 LOWBIT_INLINE Floats fnma(Floats a, Floats b, Floats c) { return _mm256_fnmadd_ps(a, b, c); }
 
+/// Four activations for all rows: those of a group.
+template <int kGroup>
+LOWBIT_INLINE Ints load_four(const int8_t* x) {
+  int32_t four;
+  __builtin_memcpy(&four, x + 4 * kGroup, sizeof four);
+  return every_int(four);
+}
+
 #if defined(__AVXVNNI__)
 /// Codes enter products as they are, and products of 4 columns are added to 32-bit sums in one step.
 struct DirectDot {
-  static constexpr bool kSigned = false, kInWords = false;
+  static constexpr bool kSigned = false, kInWords = false, kInSquares = false;
   LOWBIT_INLINE static Ints add(Ints dot, Ints codes, Ints four) { return _mm256_dpbusd_avx_epi32(dot, codes, four); }
 };
 template <int kBits, bool kTable>
@@ -77,9 +89,10 @@ using DotRule = DirectDot;
 /// 128, whose sign goes to the activation, so that a pair stays within 2 * 128 * 127.
 template <bool kAreSigned, int kGroups>
 struct DotInWords {
-  static constexpr bool kSigned = kAreSigned, kInWords = true;
+  static constexpr bool kSigned = kAreSigned, kInWords = true, kInSquares = false;
   static constexpr int kStep = kGroups;
-  LOWBIT_INLINE static Ints pairs(Ints codes, Ints four) {
+  using Words = Ints;
+  LOWBIT_INLINE static Ints products(Ints codes, Ints four) {
     if constexpr (kSigned) return _mm256_maddubs_epi16(_mm256_abs_epi8(codes), _mm256_sign_epi8(four, codes));
     return _mm256_maddubs_epi16(codes, four);
   }
@@ -94,5 +107,8 @@ using DotRule = DotInWords<kBits == 8 || kTable, kBits == 8 || kTable ? 1
                                                  : kBits == 5         ? 4
                                                                       : 2>;
 #endif
+/// How codes decoded to bytes are multiplied.
+template <int kBits, bool kTable>
+using DecodedRule = DotRule<kBits, kTable>;
 
 }  // namespace

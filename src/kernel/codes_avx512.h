@@ -38,7 +38,10 @@ LOWBIT_INLINE Floats every_float(float x) { return _mm512_set1_ps(x); }
 LOWBIT_INLINE Ints bits_and(Ints a, Ints b) { return _mm512_and_si512(a, b); }
 /// a | (b & mask)
 LOWBIT_INLINE Ints or_masked(Ints a, Ints b, Ints mask) { return _mm512_ternarylogic_epi32(a, b, mask, 0xf8); }
-LOWBIT_INLINE Ints flip_top_bits(Ints a) { return _mm512_xor_si512(a, every_byte(-128)); }
+template <int kOffset>
+LOWBIT_INLINE Ints bytes_minus(Ints a) {
+  return _mm512_sub_epi8(a, every_byte(kOffset));
+}
 template <unsigned kBy>
 LOWBIT_INLINE Ints words_left(Ints a) {
   return _mm512_slli_epi16(a, kBy);
@@ -47,6 +50,7 @@ template <unsigned kBy>
 LOWBIT_INLINE Ints words_right(Ints a) {
   return _mm512_srli_epi16(a, kBy);
 }
+constexpr bool kShiftsBytes = false;  ///< words_left and words_right let nothing in from a neighbour
 LOWBIT_INLINE Ints ints_left(Ints a, int by) { return _mm512_sll_epi32(a, _mm_cvtsi32_si128(by)); }
 LOWBIT_INLINE Ints high_nibbles(Ints a) { return _mm512_srli_epi32(a, 4); }
 
@@ -61,12 +65,23 @@ LOWBIT_INLINE Floats mul(Floats a, Floats b) { return _mm512_mul_ps(a, b); }
 LOWBIT_INLINE Floats fma(Floats a, Floats b, Floats c) { return _mm512_fmadd_ps(a, b, c); }
 LOWBIT_INLINE Floats fnma(Floats a, Floats b, Floats c) { return _mm512_fnmadd_ps(a, b, c); }
 
+/// Four activations for all rows: those of a group.
+template <int kGroup>
+LOWBIT_INLINE Ints load_four(const int8_t* x) {
+  int32_t four;
+  __builtin_memcpy(&four, x + 4 * kGroup, sizeof four);
+  return every_int(four);
+}
+
 /// Codes enter products as they are, and products of 4 columns are added to 32-bit sums in one step.
 struct DirectDot {
-  static constexpr bool kSigned = false, kInWords = false;
+  static constexpr bool kSigned = false, kInWords = false, kInSquares = false;
   LOWBIT_INLINE static Ints add(Ints dot, Ints codes, Ints four) { return _mm512_dpbusd_epi32(dot, codes, four); }
 };
 template <int kBits, bool kTable>
 using DotRule = DirectDot;
+/// How codes decoded to bytes are multiplied.
+template <int kBits, bool kTable>
+using DecodedRule = DotRule<kBits, kTable>;
 
 }  // namespace

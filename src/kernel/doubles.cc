@@ -14,6 +14,9 @@ const std::vector<const DoubleKernels*>& all_double_kernels() {
       if (machine->name == "avx2") out.push_back(&avx2);
       if (machine->name == "avx512") out.push_back(&avx512);
     }
+#elif defined(__aarch64__)
+    static const DoubleKernels neon{"neon", neon::subtract_products};
+    out.push_back(&neon);
 #endif
     return out;
   }();

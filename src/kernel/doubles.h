@@ -10,7 +10,7 @@ namespace lowbit {
 inline constexpr int kTileRows = 8, kTileCols64 = 16;
 
 struct DoubleKernels {
-  std::string_view name;  ///< "ref", "avx2", "avx512"
+  std::string_view name;  ///< "ref", "avx2", "avx512", "neon"
   /// c[i * stride + j] -= sum_k a[k * kTileRows + i] * b[k * kTileCols64 + j] for a tile of c: each element is one
   /// chain of fused multiply-adds, k ascending.
   void (*subtract_products)(const double* a, const double* b, int64_t count, double* c, int64_t stride);
@@ -29,6 +29,8 @@ LOWBIT_DECLARE_DOUBLES(ref)
 #if defined(__x86_64__)
 LOWBIT_DECLARE_DOUBLES(avx2)
 LOWBIT_DECLARE_DOUBLES(avx512)
+#elif defined(__aarch64__)
+LOWBIT_DECLARE_DOUBLES(neon)
 #endif
 #undef LOWBIT_DECLARE_DOUBLES
 

@@ -2,6 +2,9 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#elif defined(__aarch64__) && defined(__linux__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
 #endif
 
 #include <algorithm>
@@ -23,6 +26,16 @@ namespace {
     .to_f16 = isa::to_f16, .from_f16 = isa::from_f16, .log_sum_exp = isa::log_sum_exp                                \
   }
 
+/// As `base`, but for products with coded weights.
+#define LOWBIT_TABLE_LIKE(base, isa)    \
+  [] {                                  \
+    Kernels k = base;                   \
+    k.name = #isa;                      \
+    k.code_group = isa::kCodeGroup;     \
+    k.matmul_codes = isa::matmul_codes; \
+    return k;                           \
+  }()
+
 #if defined(__x86_64__)
 /// GCC 12's __builtin_cpu_supports has no name for it. The caller has checked that the system saves AVX registers.
 bool has_avxvnni() {
@@ -35,6 +48,13 @@ bool has_f16c() {
   unsigned a = 0, b = 0, c = 0, d = 0;
   return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;
 }
+#elif defined(__aarch64__) && defined(__linux__)
+bool has_dotprod() { return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0; }
+bool has_i8mm() { return (getauxval(AT_HWCAP2) & HWCAP2_I8MM) != 0; }
+#elif defined(__aarch64__)
+// Every 64-bit Mac has dot products.
+bool has_dotprod() { return true; }
+bool has_i8mm() { return false; }
 #endif
 
 /// Weights that one task streams: enough to hide the hand-out, little enough that a late thread costs no more.
@@ -47,13 +67,8 @@ const std::vector<const Kernels*>& all_kernels() {
     static const Kernels ref = LOWBIT_TABLE(ref);
     std::vector<const Kernels*> out{&ref};
 #if defined(__x86_64__)
-    static const Kernels avx2 = LOWBIT_TABLE(avx2), avx512 = LOWBIT_TABLE(avx512), avxvnni = [] {
-      Kernels k = avx2;
-      k.name = "avxvnni";
-      k.code_group = avxvnni::kCodeGroup;
-      k.matmul_codes = avxvnni::matmul_codes;
-      return k;
-    }();
+    static const Kernels avx2 = LOWBIT_TABLE(avx2), avx512 = LOWBIT_TABLE(avx512),
+                         avxvnni = LOWBIT_TABLE_LIKE(avx2, avxvnni);
     __builtin_cpu_init();
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c() &&
         __builtin_cpu_supports("bmi2")) {
@@ -65,6 +80,12 @@ const std::vector<const Kernels*>& all_kernels() {
         out.push_back(&avx512);
       }
     }
+#elif defined(__aarch64__)
+    static const Kernels neon = LOWBIT_TABLE(neon), dotprod = LOWBIT_TABLE_LIKE(neon, dotprod),
+                         i8mm = LOWBIT_TABLE_LIKE(neon, i8mm);
+    out.push_back(&neon);
+    if (has_dotprod()) out.push_back(&dotprod);
+    if (has_dotprod() && has_i8mm()) out.push_back(&i8mm);
 #endif
     return out;
   }();

@@ -29,7 +29,7 @@ struct Activations {
 };
 
 struct Kernels {
-  std::string_view name;        ///< "ref", "avx2", "avxvnni", "avx512"
+  std::string_view name;        ///< "ref", "avx2", "avxvnni", "avx512", "neon", "dotprod", "i8mm"
   int code_group, float_group;  ///< tokens that matmul_codes and matmul_floats take at once: see ActivationView
 
   /// Fills tile j of a token's activations at out[j * stride].
@@ -54,15 +54,16 @@ struct Kernels {
   double (*log_sum_exp)(const float* x, int64_t n);
 };
 
-/// The best table for this machine, or the one that the environment variable LOWBIT_ISA names (ref, avx2, avxvnni,
-/// avx512; for tests). Throws Error if that one is unknown or the machine lacks it.
+/// The best table for this machine, or the one that the environment variable LOWBIT_ISA names (for tests).
+/// Throws Error if that one is unknown or the machine lacks it.
 const Kernels& kernels();
 /// The table of that name. Throws Error as kernels() does.
 const Kernels& kernels_named(std::string_view name);
 /// Every table that this machine can run, the portable reference first.
 const std::vector<const Kernels*>& all_kernels();
 
-/// Of tables that not every instruction set has one of: that of kernels(), or the one before it (avxvnni: as avx2).
+/// Of tables that not every instruction set has one of: that of kernels(), or the first after the
+/// portable one (avxvnni: as avx2; dotprod and i8mm: as neon).
 /// `tables`: the portable one first, the fastest last.
 template <typename Table>
 const Table& table_like_kernels(const std::vector<const Table*>& tables) {

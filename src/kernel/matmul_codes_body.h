@@ -21,6 +21,14 @@ LOWBIT_INLINE Ints move_bits(Ints bytes) {
   return bytes;
 }
 
+/// The kCount bits of each byte from bit kFrom on.
+template <int kFrom, int kCount>
+LOWBIT_INLINE Ints field(Ints bytes) {
+  const Ints moved = move_bits<kFrom, 0>(bytes);
+  if constexpr (kShiftsBytes && kFrom + kCount == 8) return moved;
+  return bits_and(moved, every_byte((1 << kCount) - 1));
+}
+
 /// The codes of group kGroup, unsigned: byte 4 r + k is row r, column 4 kGroup + k.
 template <int kBits, int kGroup>
 LOWBIT_INLINE Ints load_group(const uint8_t* planes) {
@@ -28,12 +36,13 @@ LOWBIT_INLINE Ints load_group(const uint8_t* planes) {
   constexpr int kLow = kBits >= 4 ? 4 : 0;  // bits that the 4-bit plane gives
   Ints code = zero();
   if constexpr (kLow == 4) {
-    code = bits_and(move_bits<kGroup / 4 * 4, 0>(load_bytes(planes + 64 * (kGroup % 4))), every_byte(15));
+    code = field<kGroup / 4 * 4, 4>(load_bytes(planes + 64 * (kGroup % 4)));
     planes += 256;
   }
   if constexpr (kBits == 2 || kBits == 3 || kBits == 6) {
-    const Ints bits = move_bits<kGroup % 4 * 2, kLow>(load_bytes(planes + 64 * (kGroup / 4)));
-    code = kLow == 4 ? or_masked(code, bits, every_byte(3 << kLow)) : bits_and(bits, every_byte(3));
+    const Ints bits = load_bytes(planes + 64 * (kGroup / 4));
+    constexpr int kFrom = kGroup % 4 * 2;
+    code = kLow == 4 ? or_masked(code, move_bits<kFrom, kLow>(bits), every_byte(3 << kLow)) : field<kFrom, 2>(bits);
     planes += 128;
   }
   if constexpr (kBits % 2 == 1) {
@@ -89,7 +98,7 @@ struct StoredTile {
   LOWBIT_INLINE Ints group() const {
     Ints codes = load_group<kTraits.bits, kGroup>(planes);
     if constexpr (kTraits.table) codes = look_up(table, codes);
-    if constexpr (Rule::kSigned) codes = flip_top_bits(codes);
+    if constexpr (Rule::kSigned) codes = bytes_minus<1 << offset_shift(kTraits)>(codes);
     return codes;
   }
   LOWBIT_INLINE Floats scale(int part) const { return scales.scale[part]; }
@@ -128,20 +137,13 @@ struct DecodedTile {
   }
 };
 
-/// Four activations for all rows.
-LOWBIT_INLINE Ints broadcast4(const int8_t* x) {
-  int32_t four;
-  __builtin_memcpy(&four, x, sizeof four);
-  return every_int(four);
-}
-
 /// dot += the products of groups [kGroup, kEnd); each decoded group serves T tokens, each broadcast P units.
 template <typename Tile, int P, int T, int kGroup, int kEnd>
 LOWBIT_INLINE void add_groups(const Tile (&tile)[P], const ActivationTile* x, Ints (&dot)[P][T]) {
   Ints codes[P];
   for (int p = 0; p < P; ++p) codes[p] = tile[p].template group<kGroup>();
   for (int t = 0; t < T; ++t) {
-    const Ints four = broadcast4(x[t].codes + 4 * kGroup);
+    const auto four = load_four<kGroup>(x[t].codes);
     for (int p = 0; p < P; ++p) dot[p][t] = Tile::Rule::add(dot[p][t], codes[p], four);
   }
   if constexpr (kGroup + 1 < kEnd) add_groups<Tile, P, T, kGroup + 1, kEnd>(tile, x, dot);
@@ -149,18 +151,19 @@ LOWBIT_INLINE void add_groups(const Tile (&tile)[P], const ActivationTile* x, In
 
 /// words = or (unless kFirst) += the products of groups [kGroup, kEnd).
 template <typename Tile, int P, int T, int kGroup, int kEnd, bool kFirst>
-LOWBIT_INLINE void add_pairs(const Tile (&tile)[P], const ActivationTile* x, Ints (&words)[P][T]) {
+LOWBIT_INLINE void add_products(const Tile (&tile)[P], const ActivationTile* x,
+                                typename Tile::Rule::Words (&words)[P][T]) {
   using Rule = typename Tile::Rule;
   Ints codes[P];
   for (int p = 0; p < P; ++p) codes[p] = tile[p].template group<kGroup>();
   for (int t = 0; t < T; ++t) {
-    const Ints four = broadcast4(x[t].codes + 4 * kGroup);
+    const auto four = load_four<kGroup>(x[t].codes);
     for (int p = 0; p < P; ++p) {
-      const Ints pairs = Rule::pairs(codes[p], four);
-      words[p][t] = kFirst ? pairs : Rule::add_words(words[p][t], pairs);
+      const auto products = Rule::products(codes[p], four);
+      words[p][t] = kFirst ? products : Rule::add_words(words[p][t], products);
     }
   }
-  if constexpr (kGroup + 1 < kEnd) add_pairs<Tile, P, T, kGroup + 1, kEnd, false>(tile, x, words);
+  if constexpr (kGroup + 1 < kEnd) add_products<Tile, P, T, kGroup + 1, kEnd, false>(tile, x, words);
 }
 
 /// add_groups by way of 16-bit sums.
@@ -168,8 +171,8 @@ template <typename Tile, int P, int T, int kGroup, int kEnd>
 LOWBIT_INLINE void add_groups_in_words(const Tile (&tile)[P], const ActivationTile* x, Ints (&dot)[P][T]) {
   using Rule = typename Tile::Rule;
   constexpr int kNext = kGroup + Rule::kStep < kEnd ? kGroup + Rule::kStep : kEnd;
-  Ints words[P][T];
-  add_pairs<Tile, P, T, kGroup, kNext, true>(tile, x, words);
+  typename Rule::Words words[P][T];
+  add_products<Tile, P, T, kGroup, kNext, true>(tile, x, words);
   for (int p = 0; p < P; ++p) {
     for (int t = 0; t < T; ++t) dot[p][t] = Rule::add_widened(dot[p][t], words[p][t]);
   }
@@ -185,7 +188,9 @@ LOWBIT_INLINE void add_part(const Tile (&tile)[P], const ActivationTile* x, Floa
     const int32_t minus_sum = Tile::kParts == 2 ? x[t].minus_half_sum[kPart] : x[t].minus_sum;
     for (int p = 0; p < P; ++p) dot[p][t] = tile[p].start(minus_sum);
   }
-  if constexpr (Tile::Rule::kInWords) {
+  if constexpr (Tile::Rule::kInSquares) {
+    Tile::Rule::template dots<kPart * kGroups, (kPart + 1) * kGroups>(tile, x, dot);
+  } else if constexpr (Tile::Rule::kInWords) {
     add_groups_in_words<Tile, P, T, kPart * kGroups, (kPart + 1) * kGroups>(tile, x, dot);
   } else {
     add_groups<Tile, P, T, kPart * kGroups, (kPart + 1) * kGroups>(tile, x, dot);
@@ -224,9 +229,9 @@ LOWBIT_INLINE void prefetch(const uint8_t* planes, int tile) {
   constexpr FamilyTraits kTraits = traits(F);
   constexpr int kAhead = 8192;
   if (tile == 0) {
-    for (int i = 64; i <= header_bytes(kTraits, kChunkTiles); i += 64) _mm_prefetch(planes + kAhead - i, _MM_HINT_T0);
+    for (int i = 64; i <= header_bytes(kTraits, kChunkTiles); i += 64) __builtin_prefetch(planes + kAhead - i);
   }
-  for (int i = 0; i < tile_bytes(kTraits); i += 64) _mm_prefetch(planes + kAhead + i, _MM_HINT_T0);
+  for (int i = 0; i < tile_bytes(kTraits); i += 64) __builtin_prefetch(planes + kAhead + i);
 }
 
 /// Calls f(the P units of a panel from `half` on, index) for tiles [0, tiles) from `chunk` on.
@@ -310,16 +315,30 @@ MultiplyDecoded<kParts, kMinima> pick_decoded(int64_t tokens) {
     return pick_decoded<kParts, kMinima, kOffset, Rule, P, T - 1>(tokens);
 }
 
-template <Family F, int kGroup, typename Bytes>
-LOWBIT_INLINE void store_groups(const StoredTile<F>& unit, Bytes& to) {
-  store_bytes(to.codes[kGroup], unit.template group<kGroup>());
-  if constexpr (kGroup + 1 < 8) store_groups<F, kGroup + 1>(unit, to);
+/// The codes of a group as they enter products by Rule.
+template <Family F, typename Rule, int kGroup>
+LOWBIT_INLINE Ints decoded_group(const StoredTile<F>& unit) {
+  constexpr FamilyTraits kTraits = traits(F);
+  const Ints codes = unit.template group<kGroup>();
+  if constexpr (has_offset(kTraits) && Rule::kSigned && !StoredTile<F>::Rule::kSigned) {
+    return bytes_minus<1 << offset_shift(kTraits)>(codes);
+  }
+  return codes;
 }
 
-template <Family F, typename Bytes>
+template <Family F, typename Rule, int kGroup, typename Bytes>
+LOWBIT_INLINE void store_groups(const StoredTile<F>& unit, Bytes& to) {
+  Ints first = decoded_group<F, Rule, kGroup>(unit), second = decoded_group<F, Rule, kGroup + 1>(unit);
+  if constexpr (Rule::kInSquares) Rule::arrange(first, second);
+  store_bytes(to.codes[kGroup], first);
+  store_bytes(to.codes[kGroup + 1], second);
+  if constexpr (kGroup + 2 < 8) store_groups<F, Rule, kGroup + 2>(unit, to);
+}
+
+template <Family F, typename Rule, typename Bytes>
 void decode_tiles(const uint8_t* chunk, int half, int64_t tiles, Table table, Bytes* out) {
   for_tiles<F, 1>(chunk, half, tiles, table, [&](const StoredTile<F>(&unit)[1], int64_t i) LOWBIT_INLINE_LAMBDA {
-    store_groups<F, 0>(unit[0], out[i]);
+    store_groups<F, Rule, 0>(unit[0], out[i]);
     for (int s = 0; s < StoredTile<F>::kParts; ++s) {
       store_floats(out[i].floats[s], unit[0].scale(s));
       if constexpr (StoredTile<F>::kMinima) store_floats(out[i].floats[StoredTile<F>::kParts + s], unit[0].minimum(s));
@@ -333,7 +352,7 @@ void matmul_many(const PackedView& w, int64_t begin, int64_t end, const Activati
   constexpr FamilyTraits kTraits = traits(F);
   constexpr int kParts = StoredTile<F>::kParts;
   constexpr bool kMinima = kTraits.minima, kOffset = has_offset(kTraits);
-  using Rule = typename StoredTile<F>::Rule;
+  using Rule = DecodedRule<kTraits.bits, kTraits.table>;
   TileBytes<kParts, kMinima> decoded[kManyUnits][kBlockTiles];
   const auto* activations = static_cast<const ActivationTile*>(x.data);
   const int64_t tiles = w.cols / kTileCols;
@@ -344,7 +363,7 @@ void matmul_many(const PackedView& w, int64_t begin, int64_t end, const Activati
       units = unit + kManyUnits <= end * kHalves ? kManyUnits : 1;
       for (int64_t u = 0; u < units; ++u) {
         const uint8_t* panel = w.data + static_cast<uint64_t>((unit + u) / kHalves) * w.panel_bytes;
-        decode_tiles<F>(panel + offset, static_cast<int>((unit + u) % kHalves), count, table, decoded[u]);
+        decode_tiles<F, Rule>(panel + offset, static_cast<int>((unit + u) % kHalves), count, table, decoded[u]);
       }
       for (int64_t token = 0; token < x.tokens; token += kTokens) {
         const int64_t tokens = x.tokens - token < kTokens ? x.tokens - token : kTokens;

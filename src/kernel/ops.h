@@ -37,16 +37,24 @@ struct AttentionArgs {
   double log_sum_exp(const float* x, int64_t n);                                                           \
   }
 
+#define LOWBIT_DECLARE_CODES(isa)                                                                         \
+  namespace isa {                                                                                         \
+  extern const int kCodeGroup;                                                                            \
+  void matmul_codes(const PackedView& w, int64_t begin, int64_t end, const ActivationView& x, float* out, \
+                    int64_t out_stride);                                                                  \
+  }
+
 LOWBIT_DECLARE_KERNELS(ref)
 #if defined(__x86_64__)
 LOWBIT_DECLARE_KERNELS(avx2)
 LOWBIT_DECLARE_KERNELS(avx512)
-namespace avxvnni {  // as avx2, but for these
-extern const int kCodeGroup;
-void matmul_codes(const PackedView& w, int64_t begin, int64_t end, const ActivationView& x, float* out,
-                  int64_t out_stride);
-}  // namespace avxvnni
+LOWBIT_DECLARE_CODES(avxvnni)  // else as avx2
+#elif defined(__aarch64__)
+LOWBIT_DECLARE_KERNELS(neon)
+LOWBIT_DECLARE_CODES(dotprod)  // else as neon
+LOWBIT_DECLARE_CODES(i8mm)     // else as neon
 #endif
 #undef LOWBIT_DECLARE_KERNELS
+#undef LOWBIT_DECLARE_CODES
 
 }  // namespace lowbit

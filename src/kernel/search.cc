@@ -23,6 +23,9 @@ const std::vector<const SearchKernels*>& all_search_kernels() {
       if (machine->name == "avx2") out.push_back(&avx2);
       if (machine->name == "avx512") out.push_back(&avx512);
     }
+#elif defined(__aarch64__)
+    static const SearchKernels neon = LOWBIT_TABLE(neon);
+    out.push_back(&neon);
 #endif
     return out;
   }();

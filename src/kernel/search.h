@@ -85,7 +85,7 @@ struct ColumnRun {
 };
 
 struct SearchKernels {
-  std::string_view name;  ///< "ref", "avx2", "avx512"
+  std::string_view name;  ///< "ref", "avx2", "avx512", "neon"
   /// Makes raw sub-blocks ready: x is multiplied by a power of two a block of `per_block` lanes, so that its greatest
   /// magnitude is in [1, 2) and no square overflows; `factor` tells it. Where blocks.weighted, `weight` holds the
   /// importance of each weight and becomes importance * sqrt(evenness * mean of x^2 over the block + x^2), or the
@@ -112,7 +112,8 @@ struct SearchKernels {
   /// Takes the errors of all columns before a run up into it.
   void (*take_up)(const ColumnRun& run);
   /// Rounds the columns of a run, which took up all errors before it: column j on grids[j / width]. codes as in assign.
-  void (*round_columns)(const ColumnRun& run, const LevelSet& levels, const LaneGrid* grids, int width, LaneBytes* codes);
+  void (*round_columns)(const ColumnRun& run, const LevelSet& levels, const LaneGrid* grids, int width,
+                        LaneBytes* codes);
 };
 
 /// The tables that this machine can run, the portable one first, the fastest last.
@@ -138,6 +139,8 @@ LOWBIT_DECLARE_SEARCH(ref)
 #if defined(__x86_64__)
 LOWBIT_DECLARE_SEARCH(avx2)
 LOWBIT_DECLARE_SEARCH(avx512)
+#elif defined(__aarch64__)
+LOWBIT_DECLARE_SEARCH(neon)
 #endif
 #undef LOWBIT_DECLARE_SEARCH
 

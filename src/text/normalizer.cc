@@ -10,6 +10,9 @@
 #include "text/utf8.h"
 
 namespace lowbit {
+
+size_t most_text(size_t given) { return given * 64 + (size_t{1} << 20); }
+
 namespace {
 
 Normalizer unicode_form(int options) {
@@ -71,7 +74,7 @@ Normalizer make_replace(const Json& json, const std::string& where) {
     if (expression.empty()) fail("{}: normalizer: Replace has an empty pattern", where);
     expression = regex_escape(expression);
   }
-  return [regex = Regex(expression, where),
+  return [regex = Regex(expression, where), where,
           content = json_at<std::string>(json, "content", where)](const std::string& text) {
     std::string out;
     size_t done = 0;
@@ -79,6 +82,7 @@ Normalizer make_replace(const Json& json, const std::string& where) {
       out.append(text, done, match.begin - done);
       out += content;
       done = match.end;
+      if (out.size() > most_text(text.size())) fail("{}: normalizer: Replace makes a text too long", where);
     }
     return out.append(text, done);
   };
@@ -92,8 +96,12 @@ Normalizer make(const Json& json, const std::string& where, int depth) {
     if (steps == json.end() || !steps->is_array()) fail("{}: normalizer: Sequence has no normalizers", where);
     std::vector<Normalizer> made;
     for (const Json& step : *steps) made.push_back(make(step, where, depth + 1));
-    return [made](std::string text) {
-      for (const Normalizer& step : made) text = step(std::move(text));
+    return [made, where](std::string text) {
+      const size_t most = most_text(text.size());
+      for (const Normalizer& step : made) {
+        text = step(std::move(text));
+        if (text.size() > most) fail("{}: normalizer: Sequence makes a text too long", where);
+      }
       return text;
     };
   }

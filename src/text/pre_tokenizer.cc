@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "text/byte_level.h"
+#include "text/normalizer.h"
 #include "text/utf8.h"
 
 namespace lowbit {
@@ -173,13 +174,19 @@ class Metaspace : public PreTokenizer {
 
 class Sequence : public PreTokenizer {
  public:
-  explicit Sequence(std::vector<std::unique_ptr<PreTokenizer>> steps) : steps_(std::move(steps)) {}
+  Sequence(std::vector<std::unique_ptr<PreTokenizer>> steps, std::string where)
+      : steps_(std::move(steps)), where_(std::move(where)) {}
   void apply(Pieces& pieces) const override {
-    for (const auto& step : steps_) step->apply(pieces);
+    const size_t most = most_text(pieces.text.size());
+    for (const auto& step : steps_) {
+      step->apply(pieces);
+      if (pieces.text.size() > most) fail("{}: pre_tokenizer: Sequence makes a text too long", where_);
+    }
   }
 
  private:
   std::vector<std::unique_ptr<PreTokenizer>> steps_;
+  std::string where_;
 };
 
 std::unique_ptr<PreTokenizer> make_split(const Json& json, const std::string& where) {
@@ -221,7 +228,7 @@ std::unique_ptr<PreTokenizer> make(const Json& json, const std::string& where, i
     if (steps == json.end() || !steps->is_array()) fail("{}: pre_tokenizer: Sequence has no pretokenizers", where);
     std::vector<std::unique_ptr<PreTokenizer>> made;
     for (const Json& step : *steps) made.push_back(make(step, where, depth + 1));
-    return std::make_unique<Sequence>(std::move(made));
+    return std::make_unique<Sequence>(std::move(made), where);
   }
   if (type == "Split") return make_split(json, where);
   if (type == "Metaspace") return make_metaspace(json, where);

@@ -13,7 +13,8 @@ namespace lowbit {
 namespace {
 
 constexpr int64_t kMostTokens = int64_t{1} << 21;
-constexpr float kAddedScore = -1000;  // of tokens that SentencePiece did not train (llama.cpp's number)
+constexpr int64_t kMostPadding = int64_t{1} << 18;  // ids without a token: a small file must not ask for much memory
+constexpr float kAddedScore = -1000;                // of tokens that SentencePiece did not train (llama.cpp's number)
 
 Json read_json(const std::filesystem::path& path) {
   if (!std::filesystem::exists(path)) return nullptr;
@@ -34,7 +35,6 @@ class Reader {
   Reader(std::filesystem::path folder, int64_t vocab_size) : folder_(std::move(folder)), vocab_size_(vocab_size) {}
 
   TokenizerData read() {
-    if (vocab_size_ > kMostTokens) fail("{}: a vocabulary of {} tokens is too large", folder_.string(), vocab_size_);
     config_where_ = (folder_ / "tokenizer_config.json").string();
     config_ = read_json(config_where_);
     if (config_.is_null()) config_ = Json::object();
@@ -60,10 +60,11 @@ class Reader {
     if (!json.is_object() || !json.contains("model") || !json["model"].is_object())
       fail("{}: there is no \"model\"", where_);
     read_model(json);
-    read_vocabulary(json["model"]);
-    read_merges(json["model"]);
     const Json& added = member(json, "added_tokens");
     if (!added.is_null() && !added.is_array()) fail("{}: \"added_tokens\" should be an array", where_);
+    make_room(member(json["model"], "vocab").size() + added.size());
+    read_vocabulary(json["model"]);
+    read_merges(json["model"]);
     for (const Json& token : added) add_token(json_at<int64_t>(token, "id", where_), token);
     pad_vocabulary();
     for (const Json& token : added) set_flags(token["id"].get<int64_t>(), token);
@@ -76,15 +77,17 @@ class Reader {
     data_.model = TokenizerData::Model::SentencePiece;
     data_.byte_fallback = model.byte_fallback;
     data_.add_space_prefix = model.add_dummy_prefix;
-    for (size_t i = 0; i < model.tokens.size(); ++i) put(static_cast<int64_t>(i), model.tokens[i], model.types[i]);
     const auto file = folder_ / "added_tokens.json";
-    if (const Json added = read_json(file); !added.is_null()) {
-      for (const auto& [token, id] : added.items())
-        put(json_at<int64_t>(added, token, file.string()), token, TokenType::UserDefined);
-    }
+    const Json added = read_json(file);
     const Json& decoder = member(config_, "added_tokens_decoder");
     if (!decoder.is_null() && !decoder.is_object())
       fail("{}: \"added_tokens_decoder\" should be an object", config_where_);
+    make_room(model.tokens.size() + added.size() + decoder.size());
+    for (size_t i = 0; i < model.tokens.size(); ++i) put(static_cast<int64_t>(i), model.tokens[i], model.types[i]);
+    if (!added.is_null()) {
+      for (const auto& [token, id] : added.items())
+        put(json_at<int64_t>(added, token, file.string()), token, TokenType::UserDefined);
+    }
     for (const auto& [id, token] : decoder.items()) add_token(parse_id(id), token);
     pad_vocabulary();
     for (const auto& [id, token] : decoder.items()) set_flags(parse_id(id), token);
@@ -124,13 +127,15 @@ class Reader {
     return found == object.end() ? null : *found;
   }
 
-  bool contains_type(const Json& json, const char* list, std::string_view type, int depth = 0) const {
-    if (!json.is_object() || depth > 8) return false;
-    if (json_or<std::string>(json, "type", "", where_) == type) return true;
+  // The first step of that type, `json` itself or one in its list; nullptr if there is none.
+  const Json* find_type(const Json& json, const char* list, std::string_view type, int depth = 0) const {
+    if (!json.is_object() || depth > 8) return nullptr;
+    if (json_or<std::string>(json, "type", "", where_) == type) return &json;
     const Json& steps = member(json, list);
-    return steps.is_array() && std::any_of(steps.begin(), steps.end(), [&](const Json& step) {
-             return contains_type(step, list, type, depth + 1);
-           });
+    if (!steps.is_array()) return nullptr;
+    for (const Json& step : steps)
+      if (const Json* found = find_type(step, list, type, depth + 1)) return found;
+    return nullptr;
   }
 
   void read_model(const Json& json) {
@@ -145,8 +150,8 @@ class Reader {
     data_.ignore_merges = json_or<bool>(model, "ignore_merges", false, where_);
     data_.fuse_unk = json_or<bool>(model, "fuse_unk", false, where_);
     data_.byte_fallback = json_or<bool>(model, "byte_fallback", false, where_);
-    if (contains_type(data_.pre_tokenizer, "pretokenizers", "ByteLevel") ||
-        contains_type(data_.normalizer, "normalizers", "ByteLevel")) {
+    if (find_type(data_.pre_tokenizer, "pretokenizers", "ByteLevel") ||
+        find_type(data_.normalizer, "normalizers", "ByteLevel")) {
       data_.model = TokenizerData::Model::Bpe;
       data_.pre = name_of_pre_tokenizer(data_.pre_tokenizer, data_.ignore_merges);
     } else if (data_.byte_fallback) {
@@ -158,21 +163,23 @@ class Reader {
   }
 
   bool prefixes_space() const {
-    if (contains_type(data_.normalizer, "normalizers", "Prepend")) return true;
-    if (!contains_type(data_.pre_tokenizer, "pretokenizers", "Metaspace")) return false;
-    const Json& steps = member(data_.pre_tokenizer, "pretokenizers");
-    const Json& metaspace =
-        steps.is_array()
-            ? *std::find_if(steps.begin(), steps.end(),
-                            [&](const Json& step) { return contains_type(step, "pretokenizers", "Metaspace"); })
-            : data_.pre_tokenizer;
-    return json_or<std::string>(metaspace, "prepend_scheme", "always", where_) != "never";
+    if (find_type(data_.normalizer, "normalizers", "Prepend")) return true;
+    const Json* metaspace = find_type(data_.pre_tokenizer, "pretokenizers", "Metaspace");
+    return metaspace && json_or<std::string>(*metaspace, "prepend_scheme", "always", where_) != "never";
+  }
+
+  // For the ids of as many tokens as the file names.
+  void make_room(size_t named) {
+    const int64_t most = std::min(static_cast<int64_t>(named) + kMostPadding, kMostTokens);
+    if (vocab_size_ > most)
+      fail("{}: a vocabulary of {} tokens is too large for the {} that {} names", folder_.string(), vocab_size_, named,
+           where_);
+    room_ = vocab_size_ > 0 ? vocab_size_ : most;
   }
 
   void put(int64_t id, const std::string& token, TokenType type) {
-    const int64_t limit = vocab_size_ > 0 ? vocab_size_ : kMostTokens;
-    if (id < 0 || id >= limit)
-      fail("{}: the token \"{}\" has id {}, and there is room for {}", where_, token, id, limit);
+    if (id < 0 || id >= room_)
+      fail("{}: the token \"{}\" has id {}, and there is room for {}", where_, token, id, room_);
     const auto at = static_cast<size_t>(id);
     if (at >= data_.tokens.size()) {
       data_.tokens.resize(at + 1);
@@ -370,6 +377,7 @@ class Reader {
 
   std::filesystem::path folder_;
   int64_t vocab_size_;
+  int64_t room_ = 0;  // ids are below it
   std::string where_, config_where_;
   Json config_;
   TokenizerData data_;

@@ -370,7 +370,7 @@ std::string Utf8Stream::push(std::string_view bytes) {
 }
 
 std::string Utf8Stream::flush() {
-  const std::string out = to_valid_utf8(waiting_);
+  std::string out = to_valid_utf8(waiting_);
   waiting_.clear();
   return out;
 }

@@ -17,6 +17,7 @@ TEST(Error, IsOneShortLine) {
   EXPECT_EQ(message_of("w\xc3\xa9"), "x.gguf: tensor w\xc3\xa9 is missing");
   EXPECT_EQ(message_of("a\nb\x1b[2J\x7f"), "x.gguf: tensor a\\x0ab\\x1b[2J\\x7f is missing");
   EXPECT_LT(message_of(std::string(1'000'000, 'x')).size(), 2000u);
+  EXPECT_LT(message_of(std::string(1'000'000, '\n')).size(), 2000u);
 }
 
 }  // namespace

@@ -288,11 +288,14 @@ TEST(Dialect, RefusesGroupsThatAreNotThereAndScalesThatAreNotFinite) {
     std::memcpy(store->bytes_["m.q_proj.g_idx"].data() + 4 * 17, &group, sizeof group);
     EXPECT_THROW(dialect->modules(*store), Error) << group;
   }
-  const auto store = packed(*dialect, m);
+  auto store = packed(*dialect, m);
   const uint16_t infinity = 0x7c00;
   std::memcpy(store->bytes_["m.q_proj.scales"].data() + 20, &infinity, sizeof infinity);
   const auto modules = dialect->modules(*store);
   EXPECT_THROW(dialect->read(*store, modules.at(0)), Error);
+  const QuantizedStore quantized(std::move(store), gptq_dialect(options));
+  const TensorInfo& tensor = quantized.at("m.q_proj.weight");
+  for (int time = 0; time < 2; ++time) EXPECT_THROW(quantized.data(tensor), Error) << time;
 }
 
 TEST(Dialect, TellsWhyItCannotHoldAMatrix) {

@@ -111,6 +111,15 @@ TEST_F(Evaluate, TakesAsManyChunksAsAsked) {
   EXPECT_EQ(e.tokens, 45);
 }
 
+TEST_F(Evaluate, EachChunkHasItsMean) {
+  const std::vector<double> nll = by_hand(model_, tokenizer_, 16, false);
+  const Evaluation e = evaluate({model_, tokenizer_, "m"}, nullptr, text_, short_);
+  ASSERT_EQ(static_cast<int64_t>(e.chunk_nll.size()), e.chunks);
+  for (size_t c = 0; c < e.chunk_nll.size(); ++c) {
+    EXPECT_NEAR(e.chunk_nll[c], mean(std::span(nll).subspan(15 * c, 15)).value, 1e-4) << c;
+  }
+}
+
 TEST_F(Evaluate, OneNewlineAtTheEndIsNotScored) {
   const std::string even = "\n" + random_text(400);
   const Evaluation a = evaluate({model_, tokenizer_, "m"}, nullptr, even, short_);

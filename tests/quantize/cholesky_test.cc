@@ -7,7 +7,6 @@
 #include <random>
 
 #include "base/hash.h"
-#include "kernel/doubles.h"
 
 namespace lowbit {
 namespace {
@@ -103,24 +102,6 @@ TEST(Cholesky, WhatIsNotPositiveDefiniteHasNoFactor) {
   damaged.at(0, 0) = damaged.at(1, 1) = 1;
   damaged.at(1, 0) = damaged.at(0, 1) = std::numeric_limits<double>::quiet_NaN();
   EXPECT_FALSE(inverse_factor(damaged, u, pool));
-}
-
-TEST(Doubles, EveryKernelEqualsTheReference) {
-  std::mt19937 random(3);
-  std::normal_distribution<double> normal;
-  const int64_t count = 77, stride = 19;
-  std::vector<double> a(count * kTileRows), b(count * kTileCols64), c(kTileRows * stride);
-  for (auto* v : {&a, &b, &c}) {
-    for (double& x : *v) x = normal(random);
-  }
-  std::vector<double> wanted = c;
-  all_double_kernels().front()->subtract_products(a.data(), b.data(), count, wanted.data(), stride);
-  EXPECT_NE(wanted, c);
-  for (const DoubleKernels* k : all_double_kernels()) {
-    std::vector<double> got = c;
-    k->subtract_products(a.data(), b.data(), count, got.data(), stride);
-    EXPECT_EQ(got, wanted) << k->name;
-  }
 }
 
 }  // namespace

@@ -4,12 +4,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <random>
 #include <string>
 #include <vector>
-
-#include "kernel/search.h"
 
 namespace lowbit {
 namespace {
@@ -152,66 +149,6 @@ TEST_P(Encode, FollowsImportance) {
     return sum;
   };
   EXPECT_LT(error(round_trip(x, 16, importance.data())), error(round_trip(x, 16)));
-}
-
-struct Trace {
-  SubBlocks blocks;
-  LaneFloats factor;
-  LaneGrid grid;
-  LaneChoice choice;
-  float unit;
-  LaneBytes codes[kMaxSubBlock];
-};
-
-/// All that a table of kernels computes for sixteen sub-blocks, one of them zero.
-void trace(const SearchKernels& k, const Encoding& e, bool weighted, Trace& out) {
-  std::memset(static_cast<void*>(&out), 0, sizeof out);
-  const std::vector<float> x = gaussian(16 * kMaxSubBlock, 11, 37);
-  out.blocks.size = e.sub;
-  out.blocks.weighted = weighted;
-  for (int i = 0; i < e.sub; ++i) {
-    for (int l = 0; l < kLanes; ++l) {
-      const auto at = static_cast<size_t>(l * e.sub + i);
-      out.blocks.x[i].lane[l] = l == 5 ? 0 : x[at];
-      out.blocks.weight[i].lane[l] = l == 6 ? 0 : std::fabs(x[511 - at]);
-    }
-  }
-  std::array<float, 16> table{};
-  const bool uneven = e.levels.back() - e.levels.front() != static_cast<int>(e.levels.size()) - 1;
-  if (uneven) std::copy(e.levels.begin(), e.levels.end(), table.begin());
-  const LevelSet levels{static_cast<float>(e.levels.front()), static_cast<float>(e.levels.back()),
-                        uneven ? table.data() : nullptr};
-  k.prepare(out.blocks, e.sub_blocks(), 1.0F, out.factor);
-  float targets[16], lows[16];
-  for (int i = 0; i < 16; ++i) {
-    targets[i] = levels.high + 0.2F * static_cast<float>(i - 8);
-    lows[i] = levels.low - 0.1F * static_cast<float>(i % 3);
-  }
-  if (e.has_min) {
-    k.search_affine(out.blocks, levels, {lows, targets, 11, 2, e.sub_blocks() > 1}, out.grid);
-  } else {
-    k.search_scale(out.blocks, levels, {targets, 11, 2}, out.grid);
-  }
-  out.unit = k.fit_unit(out.grid.scale.lane, out.blocks.weight[0].lane, 16, 0, 63, targets, 1);
-  for (int l = 0; l < kLanes; ++l) {
-    out.choice.unit.lane[l] = out.choice.min_unit.lane[l] = 0.013F;
-    out.choice.scale.lane[l] = static_cast<float>(l);
-    out.choice.min.lane[l] = e.has_min ? static_cast<float>(l % 4) : 0;
-  }
-  k.measure(out.blocks, levels, out.choice);
-  k.improve(out.blocks, levels, {0, 63, e.has_min ? 63.0F : 0.0F}, out.choice);
-  k.assign(out.blocks, levels, out.grid, out.codes);
-}
-
-TEST_P(Encode, EveryInstructionSetComputesTheSameBits) {
-  for (const bool weighted : {false, true}) {
-    Trace expected, got;
-    trace(*all_search_kernels().front(), e, weighted, expected);
-    for (const SearchKernels* k : all_search_kernels()) {
-      trace(*k, e, weighted, got);
-      EXPECT_EQ(std::memcmp(&got, &expected, sizeof got), 0) << k->name;
-    }
-  }
 }
 
 }  // namespace

@@ -107,6 +107,8 @@ std::string repeated(const std::string& part, size_t n) {
 }
 
 TEST_F(ChatTemplate, HostileTemplatesEndInAnError) {
+  std::string many_names;
+  for (int i = 0; i < 50000; ++i) many_names += fmt::format("{{%set a{}=1%}}", i);
   const std::vector<std::string> hostile = {
       "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
       "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
@@ -124,6 +126,18 @@ TEST_F(ChatTemplate, HostileTemplatesEndInAnError) {
       "{{ 'x' | indent(999999999) }}",
       "{{ range(9223372036854775807) }}",
       "{{ 10 ** 10 ** 10 }}",
+      "{{ range(99999) | list | tojson(separators=['x' * 1000000, ':']) }}",
+      "{{ ('a' * 5000000 + 'b') in 'a' * 10000000 }}",
+      "{{ ('a' * 10000000).rfind('b' + 'a' * 5000000) }}",
+      "{{ ('a' * 10000000).split('a' * 5000000 + 'b') }}",
+      "{{ ('a' * 10000000) | replace('a' * 5000000 + 'b', '') }}",
+      "{{ ('\n' * 100000000).splitlines() }}",
+      "{{ ('\n' * 100000000) | indent }}",
+      "{% set a = 'x' * 50000000 %}{% set b = 'x' * 50000000 %}{% for i in range(99999) %}{{ a == b }}{% endfor %}",
+      "{% set a = 'x' * 50000000 %}{% set b = 'x' * 50000000 %}{% for i in range(99999) %}{{ a < b }}{% endfor %}",
+      "{% set a = 'x' * 50000000 %}{% for i in range(99999) %}{{ a | int }}{% endfor %}",
+      "{{ " + repeated("a", 201) + " }}",
+      many_names,
       repeated("{{ ", 1000),
       "{{ " + repeated("(", 100000) + repeated(")", 100000) + " }}",
       "{{ " + repeated("[", 100000) + " }}",
@@ -141,6 +155,21 @@ TEST_F(ChatTemplate, HostileTemplatesEndInAnError) {
   for (const std::string& source : hostile) {
     EXPECT_THAT(error_of(source), HasSubstr("chat template")) << source.substr(0, 80);
   }
+}
+
+TEST_F(ChatTemplate, LargeTextsAreNotKeptInMessages) {
+  EXPECT_EQ(render("{% set k = 'x' * 10000000 %}{% set ns = namespace(l=[]) %}{% for i in range(1000) %}"
+                   "{% set ns.l = ns.l + [{}[k]] %}{% endfor %}{{ ns.l | length }}"),
+            "1000");
+}
+
+TEST_F(ChatTemplate, ArithmeticAtItsEdges) {
+  EXPECT_EQ(
+      render("{{ (-9223372036854775807 - 1) % 3 }} {{ (-9223372036854775807 - 1) // 3 }} {{ -7 % 3 }} {{ 7 % -3 }}"),
+      "1 -3074457345618258603 2 -2");
+  EXPECT_EQ(render("{{ 4.5 is divisibleby 1.5 }} {{ 9 is divisibleby 2 }} {{ '%s' is divisibleby 3 }}"),
+            "True False False");
+  EXPECT_EQ(render("{{ 'aé今😀'[2] }} {{ 'aé今😀'[-1] }} {{ 'aé今😀'[0] }}"), "今 😀 a");
 }
 
 TEST_F(ChatTemplate, ValuesThatHoldThemselvesAreFreed) {

@@ -100,6 +100,7 @@ TEST(Tokenizer, VocabularyIsPaddedToTheModels) {
   EXPECT_EQ(padded.types[static_cast<size_t>(n)], TokenType::Unused);
   EXPECT_THAT(message_of([&] { read_hf_tokenizer(kData / "smollm", n - 1); }), HasSubstr("room for"));
   EXPECT_THAT(message_of([&] { read_hf_tokenizer(kData / "smollm", int64_t{1} << 60); }), HasSubstr("too large"));
+  EXPECT_THAT(message_of([&] { read_hf_tokenizer(kData / "smollm", 2'000'000); }), HasSubstr("too large for the"));
 }
 
 TEST(Tokenizer, LongRunsTakeNoQuadraticTime) {
@@ -185,6 +186,7 @@ TEST_F(Hostile, TokenizerJson) {
       {"/model/vocab/a", "x", "integer"},
       {"/model/vocab/a", -1, "-1"},
       {"/model/vocab/a", int64_t{1} << 40, "room for"},
+      {"/model/vocab/a", 2000000, "room for"},
       {"/model/vocab/a", UINT64_MAX, "integer"},
       {"/model/vocab/a", 300, "both have id"},
       {"/model/merges", "ab", "merges"},
@@ -198,6 +200,7 @@ TEST_F(Hostile, TokenizerJson) {
       {"/added_tokens", 3, "added_tokens"},
       {"/added_tokens/0/id", "x", "id"},
       {"/added_tokens/0/id", 2000000000, "room for"},
+      {"/added_tokens/0/id", 2000000, "room for"},
       {"/added_tokens/0/content", nullptr, "content"},
       {"/added_tokens/0/lstrip", "yes", "lstrip"},
       {"/normalizer", {{"type", "Precompiled"}}, "Precompiled"},
@@ -222,6 +225,26 @@ TEST_F(Hostile, TokenizerJson) {
     json_[Json::json_pointer(place)] = value;
     EXPECT_THAT(error(), HasSubstr(wanted)) << place << " " << value.dump();
   }
+}
+
+TEST_F(Hostile, StepsThatGrowTheText) {
+  const Json sound = json_;
+  const Json replace = {{"type", "Replace"}, {"pattern", {{"String", "a"}}}, {"content", "aa"}};
+  json_["normalizer"] = {{"type", "Sequence"}, {"normalizers", Json(40, replace)}};
+  EXPECT_THAT(error(), HasSubstr("Sequence makes a text too long"));
+  json_["normalizer"] = replace;
+  json_["normalizer"]["content"] = std::string(1 << 20, 'a');
+  EXPECT_THAT(error("aaa"), HasSubstr("Replace makes a text too long"));
+  json_ = sound;
+  const Json bytes = {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", false}};
+  json_["pre_tokenizer"] = {{"type", "Sequence"}, {"pretokenizers", Json(40, bytes)}};
+  EXPECT_THAT(error(), HasSubstr("Sequence makes a text too long"));
+}
+
+TEST_F(Hostile, MetaspaceThatLooksLikeASequence) {
+  json_["model"]["byte_fallback"] = true;
+  json_["pre_tokenizer"] = {{"type", "Metaspace"}, {"replacement", "_"}, {"pretokenizers", Json::array()}};
+  EXPECT_EQ(error(), "no Error");
 }
 
 TEST_F(Hostile, RegularExpressionsThatNeverEnd) {

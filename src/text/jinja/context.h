@@ -24,6 +24,10 @@ class Context {
   void step(size_t n = 1) {
     if (n > kMostSteps || (steps_ += n) > kMostSteps) error("stopped after {} steps", kMostSteps);
   }
+  /// Counts bytes that are only read: text compared with text.
+  void read(size_t bytes) { step(bytes / 256); }
+  /// Counts the search for `part` bytes in `text` bytes, which at worst compares them at every place.
+  void search(size_t text, size_t part) { step(1 + text / 64 * (1 + part / 256)); }
   void charge(size_t bytes) {
     if (bytes > kMostBytes || (bytes_ += bytes) > kMostBytes) error("stopped: it makes more than {} bytes", kMostBytes);
   }

@@ -52,6 +52,7 @@ Value tojson(Interpreter& in, const Value& v, Arguments& a) {
     style.comma = *both[0].text();
     style.colon = *both[1].text();
   }
+  context.charge(style.indent.size() + style.comma.size() + style.colon.size());
   return to_json(v, style, context);
 }
 
@@ -68,6 +69,7 @@ Value map_text(Interpreter& in, const Value& v, Arguments& a) {
 
 /// Jinja's title: what follows white space or one of -([{< begins a word.
 std::string title(std::string_view text, Context& context) {
+  context.step(text.size() / 4);
   std::string out;
   bool begins = true;
   for (size_t at = 0; at < text.size();) {
@@ -91,7 +93,7 @@ Value default_filter(Interpreter& in, const Value& v, Arguments& a) {
 Value attribute_of(Interpreter& in, Value item, const Value& attribute) {
   if (attribute.is_integer()) return in.item(item, attribute);
   if (!attribute.text()) in.context().error("an attribute should be a string, not {}", attribute.type_name());
-  for (const std::string& part : split(*attribute.text(), ".", -1)) {
+  for (const std::string& part : split(*attribute.text(), ".", -1, in.context())) {
     const bool number = !part.empty() && part.size() < 10 && part.find_first_not_of("0123456789") == std::string::npos;
     item = in.item(item, number ? Value(static_cast<int64_t>(std::stol(part))) : Value(part));
   }
@@ -181,6 +183,7 @@ Value int_filter(Interpreter& in, const Value& v, Arguments& a) {
   std::optional<double> real;
   if (v.is<double>()) real = v.number();
   if (v.text()) {
+    context.read(v.text()->size());
     std::string text = strip(*v.text(), std::nullopt, true, true);
     if (text.find('_') != std::string::npos) context.error("int: underscores in numbers are not supported");
     const char* begin = text.data() + (text.starts_with('+') ? 1 : 0);
@@ -198,6 +201,7 @@ Value float_filter(Interpreter& in, const Value& v, Arguments& a) {
   const Bound bound("float", a, {"default"}, in.context());
   if (v.is_number()) return v.number();
   if (v.text()) {
+    in.context().read(v.text()->size());
     if (const auto real = parse_float(strip(*v.text(), std::nullopt, true, true))) return *real;
   }
   return bound[0] ? *bound[0] : Value(0.0);
@@ -354,7 +358,8 @@ Value indent(Interpreter& in, const Value& v, Arguments& a) {
   const int64_t width = by_text ? 0 : std::max<int64_t>(bound.integer_or(0, 4), 0);
   if (width > 1000) context.error("indent: the width {} is too large", width);
   const std::string indention = by_text ? *bound[0]->text() : std::string(static_cast<size_t>(width), ' ');
-  const std::vector<std::string> lines = split_lines(plain("indent", in, v) + "\n", false);
+  context.charge(indention.size());
+  const std::vector<std::string> lines = split_lines(plain("indent", in, v) + "\n", false, context);
   std::string out = bound.truthy_or(1, false) ? indention : std::string();
   for (size_t i = 0; i < lines.size(); ++i) {
     if (i > 0) out += '\n';

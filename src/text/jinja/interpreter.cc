@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "text/jinja/builtins.h"
+#include "text/jinja/unicode_text.h"
 
 namespace lowbit::jinja {
 namespace {
@@ -30,6 +31,9 @@ std::shared_ptr<Scope> child_of(const std::shared_ptr<Scope>& parent) {
   scope->parent = parent;
   return scope;
 }
+
+/// A name in the message of an undefined value, which is kept as long as the value is.
+std::string shown(const std::string& name) { return name.substr(0, 100); }
 
 std::string name_of_missing(const Value& value, Context& context) {
   const auto& what = value.undefined_info().what;
@@ -184,11 +188,13 @@ void Interpreter::run_call_block(const Statement& s, std::string& out) {
 }
 
 void Interpreter::set(const std::string& name, Value value) {
+  context_.step(scope_->names.size() / 16);
   for (auto& [known, old] : scope_->names) {
     if (known != name) continue;
     old = std::move(value);
     return;
   }
+  context_.charge(sizeof(scope_->names[0]));
   scope_->names.emplace_back(name, std::move(value));
 }
 
@@ -207,11 +213,13 @@ void Interpreter::assign(const Target& target, const Value& value) {
     if (!space)
       context_.error("cannot set '{}.{}': only a namespace has attributes to set", target.name, target.attribute);
     if (target.attribute.starts_with('_')) context_.error("a namespace cannot hold '{}'", target.attribute);
+    context_.step(space->items.size() / 16);
     for (auto& [name, old] : space->items) {
       if (name != target.attribute) continue;
       old = value;
       return;
     }
+    context_.charge(sizeof(space->items[0]));
     space->items.emplace_back(target.attribute, value);
   }
 }
@@ -239,6 +247,7 @@ Value Interpreter::make_macro(std::shared_ptr<const Macro> macro) {
 
 void Interpreter::bind(const Macro& macro, Arguments& arguments) {
   const auto given = [&](const std::string& name) -> Value* {
+    context_.step(1 + arguments.named.size() / 16);
     for (auto& [known, value] : arguments.named) {
       if (known == name) return &value;
     }
@@ -277,6 +286,7 @@ void Interpreter::bind(const Macro& macro, Arguments& arguments) {
   if (!macro.uses_kwargs) return;
   Dict others;
   for (auto& [name, value] : arguments.named) {
+    context_.step(1 + macro.parameters.size() / 16);
     const bool known = std::any_of(macro.parameters.begin(), macro.parameters.end(),
                                    [&, &n = name](const Parameter& p) { return p.name == n; });
     if (!known && !(name == "caller" && macro.uses_caller)) others.items.emplace_back(Value(name), value);
@@ -307,7 +317,7 @@ Value Interpreter::call(const Value& function, Arguments& arguments) {
 
 Value Interpreter::lookup(const std::string& name) const {
   for (const Scope* scope = scope_.get(); scope; scope = scope->parent.get()) {
-    context_.step();
+    context_.step(1 + scope->names.size() / 16);
     for (const auto& [known, value] : scope->names) {
       if (known == name) return value;
     }
@@ -444,6 +454,7 @@ Arguments Interpreter::evaluate_arguments(const std::vector<Argument>& arguments
         break;
       case Argument::Kind::StarStar:
         if (!value.dict()) context_.error("what follows ** should be a dict, not {}", value.type_name());
+        context_.step(value.dict()->items.size());
         for (const auto& [key, item] : value.dict()->items) {
           if (!key.text()) context_.error("the name of an argument should be a string, not {}", key.type_name());
           all.named.emplace_back(*key.text(), item);
@@ -508,23 +519,24 @@ Value Interpreter::loop_attribute(const Value& value, const std::string& name) {
                       return true;
                     }};
   }
-  return Value::undefined(fmt::format("'loop' has no attribute '{}'", name));
+  return Value::undefined(fmt::format("'loop' has no attribute '{}'", shown(name)));
 }
 
 Value Interpreter::attribute(const Value& value, const std::string& name) {
   if (value.is_undefined()) context_.error("{}", name_of_missing(value, context_));
   if (value.loop()) return loop_attribute(value, name);
   if (const Namespace* space = value.name_space()) {
+    context_.step(space->items.size() / 16);
     for (const auto& [known, content] : space->items) {
-      if (known == name) return content;
+      if (same_text(known, name, context_)) return content;
     }
-    return Value::undefined(fmt::format("the namespace has no attribute '{}'", name));
+    return Value::undefined(fmt::format("the namespace has no attribute '{}'", shown(name)));
   }
   if (auto method = find_method(value, name, context_)) return *std::move(method);
   if (const Dict* dict = value.dict()) {
     if (const Value* found = find(*dict, Value(name), context_)) return *found;
   }
-  return Value::undefined(fmt::format("a {} has no attribute '{}'", value.type_name(), name));
+  return Value::undefined(fmt::format("a {} has no attribute '{}'", value.type_name(), shown(name)));
 }
 
 Value Interpreter::item(const Value& value, const Value& key) {
@@ -537,7 +549,7 @@ Value Interpreter::item(const Value& value, const Value& key) {
     const int64_t i = key.integer() < 0 ? key.integer() + n : key.integer();
     if (i < 0 || i >= n) return Value::undefined(fmt::format("a {} has no item {}", value.type_name(), key.integer()));
     if (value.list()) return value.list()->items[static_cast<size_t>(i)];
-    return slice(value, Value(i), Value(i + 1), None{}, context_);
+    return Text{code_point_at(*value.text(), static_cast<size_t>(i)), value.markup()};
   }
   // What is not an item may be an attribute.
   if (key.text() && !value.dict()) return attribute(value, *key.text());
@@ -545,7 +557,7 @@ Value Interpreter::item(const Value& value, const Value& key) {
     if (auto method = find_method(value, *key.text(), context_)) return *std::move(method);
   }
   return Value::undefined(fmt::format("a {} has no item {}", value.type_name(),
-                                      key.text() ? "'" + *key.text() + "'" : std::string(key.type_name())));
+                                      key.text() ? "'" + shown(*key.text()) + "'" : std::string(key.type_name())));
 }
 
 }  // namespace lowbit::jinja

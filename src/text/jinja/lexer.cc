@@ -11,6 +11,8 @@ namespace {
 
 using Kind = Token::Kind;
 
+constexpr size_t kLongestName = 200;  // names are compared at every look-up
+
 bool is_ascii_digit(char c) { return c >= '0' && c <= '9'; }
 bool is_name_start(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_'; }
 bool is_name_part(char c) { return is_name_start(c) || is_ascii_digit(c); }
@@ -190,6 +192,7 @@ class Lexer {
     if (is_name_start(c)) {
       size_t n = 1;
       while (n < rest_.size() && is_name_part(rest_[n])) ++n;
+      if (n > kLongestName) context_.error("a name is longer than {} characters", kLongestName);
       add(Kind::Name, std::string(rest_.substr(0, n)));
       return advance(n);
     }

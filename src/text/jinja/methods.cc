@@ -40,25 +40,30 @@ Value split_method(Interpreter& in, const Value& self, Arguments& a) {
   const auto by = bound.given(0) ? std::optional<std::string_view>(separator) : std::nullopt;
   const int64_t most = bound.integer_or(1, -1);
   in.context().charge(self.text()->size() * sizeof(Value));
-  return text_list(FromRight ? rsplit(*self.text(), by, most) : split(*self.text(), by, most), in.context());
+  return text_list(
+      FromRight ? rsplit(*self.text(), by, most, in.context()) : split(*self.text(), by, most, in.context()),
+      in.context());
 }
 
 Value split_lines_method(Interpreter& in, const Value& self, Arguments& a) {
   const Bound bound("splitlines", a, {"keepends"}, in.context());
-  return text_list(split_lines(*self.text(), bound.truthy_or(0, false)), in.context());
+  return text_list(split_lines(*self.text(), bound.truthy_or(0, false), in.context()), in.context());
 }
 
 template <bool Starts>
 Value affix_method(Interpreter& in, const Value& self, Arguments& a) {
   const Bound bound(Starts ? "startswith" : "endswith", a, {Starts ? "prefix" : "suffix", "start", "end"},
                     in.context());
-  const Value part = slice(self, bound.given(1) ? *bound[1] : Value(None{}), bound.given(2) ? *bound[2] : Value(None{}),
-                           None{}, in.context());
+  const Value part = bound.given(1) || bound.given(2)
+                         ? slice(self, bound.given(1) ? *bound[1] : Value(None{}),
+                                 bound.given(2) ? *bound[2] : Value(None{}), None{}, in.context())
+                         : self;
   const Value& affix = bound.required(0);
   const bool tuple = affix.list() && affix.list()->kind == List::Kind::Tuple;
   for (const Value& one : tuple ? affix.list()->items : std::vector<Value>{affix}) {
     if (!one.text())
       in.context().error("{} needs a string, not {}", Starts ? "startswith" : "endswith", one.type_name());
+    in.context().read(one.text()->size());
     if (Starts ? part.text()->starts_with(*one.text()) : part.text()->ends_with(*one.text())) return true;
   }
   return false;
@@ -72,7 +77,7 @@ Value replace_method(Interpreter& in, const Value& self, Arguments& a) {
 template <bool FromRight, bool Must>
 Value find_method_of_text(Interpreter& in, const Value& self, Arguments& a) {
   const Bound bound("find", a, {"sub"}, in.context());
-  in.context().step(1 + self.text()->size() / 64);
+  in.context().search(self.text()->size(), bound.text(0).size());
   const size_t at = FromRight ? self.text()->rfind(bound.text(0)) : self.text()->find(bound.text(0));
   if (at == std::string::npos && Must) in.context().error("index: the substring is not found");
   if (at == std::string::npos) return int64_t{-1};
@@ -87,11 +92,11 @@ Value count_method(Interpreter& in, const Value& self, Arguments& a) {
         items.begin(), items.end(), [&](const Value& v) { return equal(v, bound.required(0), in.context()); })));
   }
   const std::string& part = bound.text(0);
+  in.context().search(self.text()->size(), part.size());
   if (part.empty()) return Value::integer(count_code_points(*self.text()) + 1);
   size_t n = 0;
   for (size_t at = self.text()->find(part); at != std::string::npos; at = self.text()->find(part, at + part.size()))
     ++n;
-  in.context().step(1 + self.text()->size() / 64);
   return Value::integer(n);
 }
 
@@ -128,6 +133,7 @@ Value map_method(Interpreter& in, const Value& self, Arguments& a) {
 }
 
 std::string title_words(std::string_view text, Context& context) {
+  context.step(text.size() / 4);
   std::string out;
   bool inside = false;  // a word: letters next to each other
   for (size_t at = 0; at < text.size();) {
@@ -177,6 +183,7 @@ Value format_method(Interpreter& in, const Value& self, Arguments& a) {
     } else if (field.find_first_of(".[!:{") != std::string::npos) {
       context.error("format: the field '{}' is not supported", field.substr(0, 40));
     }
+    context.step(1 + a.named.size() / 16);
     for (const auto& [name, named] : a.named) {
       if (name == field) value = &named;
     }
@@ -193,6 +200,7 @@ Value partition_method(Interpreter& in, const Value& self, Arguments& a) {
   const std::string &text = *self.text(), &sep = bound.text(0);
   if (sep.empty()) in.context().error("partition: the separator is empty");
   in.context().charge(text.size());
+  in.context().search(text.size(), sep.size());
   const size_t at = AfterLast ? text.rfind(sep) : text.find(sep);
   std::vector<Value> parts;
   if (at == std::string::npos) {

@@ -13,6 +13,7 @@ namespace {
 }
 
 int64_t floor_divide(int64_t a, int64_t b) { return a / b - ((a % b != 0 && (a < 0) != (b < 0)) ? 1 : 0); }
+int64_t floor_modulo(int64_t a, int64_t b) { return a % b + ((a % b != 0 && (a < 0) != (b < 0)) ? b : 0); }
 
 int64_t checked_power(int64_t base, int64_t exponent, Context& context) {
   int64_t result = 1;
@@ -40,7 +41,7 @@ Value on_integers(std::string_view op, int64_t a, int64_t b, Context& context) {
     if (b == 0) context.error("division by zero");
     overflow = a == INT64_MIN && b == -1;
     if (!overflow && op == "/") return static_cast<double>(a) / static_cast<double>(b);
-    if (!overflow) out = op == "//" ? floor_divide(a, b) : a - b * floor_divide(a, b);
+    if (!overflow) out = op == "//" ? floor_divide(a, b) : floor_modulo(a, b);
   }
   if (overflow) context.error("'{}': the result exceeds 64 bits", op);
   return out;
@@ -158,9 +159,9 @@ Value slice(const Value& value, const Value& begin, const Value& end, const Valu
   if (!repeats(value)) return Value::undefined(fmt::format("a {} cannot be sliced", value.type_name()));
   const int64_t by = step.is_none() ? 1 : step.integer();
   if (by == 0) context.error("the step of a slice cannot be zero");
+  if (value.text()) context.charge(value.text()->size() * sizeof(char32_t));
   const std::vector<char32_t> points = value.text() ? code_points(*value.text()) : std::vector<char32_t>();
   const auto n = static_cast<int64_t>(value.text() ? points.size() : value.list()->items.size());
-  context.charge(static_cast<size_t>(n));
   const auto place = [&](const Value& bound, int64_t otherwise) {
     if (bound.is_none()) return otherwise;
     const int64_t i = bound.integer() < 0 ? std::max<int64_t>(bound.integer(), -n - 1) + n : bound.integer();
@@ -211,7 +212,9 @@ const std::string& Bound::text(size_t i) const {
 }
 
 std::string Bound::text_or(size_t i, std::string_view otherwise) const {
-  return given(i) ? text(i) : std::string(otherwise);
+  if (!given(i)) return std::string(otherwise);
+  context_.charge(text(i).size());
+  return text(i);
 }
 
 int64_t Bound::integer_or(size_t i, int64_t otherwise) const {

@@ -116,6 +116,14 @@ size_t count_code_points(std::string_view text) {
   return static_cast<size_t>(std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xc0) != 0x80; }));
 }
 
+std::string code_point_at(std::string_view text, size_t index) {
+  size_t at = 0;
+  for (; index > 0; --index) next_code_point(text, at);
+  const size_t begin = at;
+  next_code_point(text, at);
+  return std::string(text.substr(begin, at - begin));
+}
+
 bool is_space(char32_t c) {
   return (c >= 0x09 && c <= 0x0d) || (c >= 0x1c && c <= 0x20) || c == 0x85 || c == 0xa0 || c == 0x1680 ||
          (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 || c == 0x202f || c == 0x205f || c == 0x3000;
@@ -146,10 +154,9 @@ bool is_alpha(char32_t c) {
 bool is_digit(char32_t c) { return utf8proc_category(static_cast<utf8proc_int32_t>(c)) == UTF8PROC_CATEGORY_ND; }
 
 std::string strip(std::string_view text, std::optional<std::string_view> chars, bool left, bool right) {
-  const std::vector<char32_t> set = chars ? code_points(*chars) : std::vector<char32_t>();
-  const auto strips = [&](char32_t c) {
-    return chars ? std::find(set.begin(), set.end(), c) != set.end() : is_space(c);
-  };
+  std::vector<char32_t> set = chars ? code_points(*chars) : std::vector<char32_t>();
+  std::sort(set.begin(), set.end());
+  const auto strips = [&](char32_t c) { return chars ? std::binary_search(set.begin(), set.end(), c) : is_space(c); };
   while (left && !text.empty()) {
     size_t at = 0;
     if (!strips(next_code_point(text, at))) break;
@@ -181,23 +188,29 @@ std::string capitalize(std::string_view text, Context& context) {
   return out + lower(text.substr(at), context);
 }
 
-std::vector<std::string> split_lines(std::string_view text, bool keep_ends) {
+std::vector<std::string> split_lines(std::string_view text, bool keep_ends, Context& context) {
   std::vector<std::string> lines;
+  const auto add = [&](std::string_view line) {
+    context.charge(sizeof(std::string) + line.size());
+    lines.emplace_back(line);
+  };
   size_t begin = 0;
   for (size_t at = 0; at < text.size();) {
     const size_t end = at;
     const char32_t c = next_code_point(text, at);
     if (!is_line_end(c)) continue;
     if (c == '\r' && at < text.size() && text[at] == '\n') ++at;
-    lines.emplace_back(text.substr(begin, (keep_ends ? at : end) - begin));
+    add(text.substr(begin, (keep_ends ? at : end) - begin));
     begin = at;
   }
-  if (begin < text.size()) lines.emplace_back(text.substr(begin));
+  if (begin < text.size()) add(text.substr(begin));
   return lines;
 }
 
-std::vector<std::string> split(std::string_view text, std::optional<std::string_view> separator, int64_t most) {
+std::vector<std::string> split(std::string_view text, std::optional<std::string_view> separator, int64_t most,
+                               Context& context) {
   if (!separator) return split_at_space(text, most);
+  context.search(text.size(), separator->size());
   std::vector<std::string> parts;
   while (most < 0 || static_cast<int64_t>(parts.size()) < most) {
     const size_t at = text.find(*separator);
@@ -209,7 +222,8 @@ std::vector<std::string> split(std::string_view text, std::optional<std::string_
   return parts;
 }
 
-std::vector<std::string> rsplit(std::string_view text, std::optional<std::string_view> separator, int64_t most) {
+std::vector<std::string> rsplit(std::string_view text, std::optional<std::string_view> separator, int64_t most,
+                                Context& context) {
   std::vector<std::string> parts;
   if (!separator) {
     // From the right: reversed code points split from the left.
@@ -222,6 +236,7 @@ std::vector<std::string> rsplit(std::string_view text, std::optional<std::string
       part = from_code_points(reversed);
     }
   } else {
+    context.search(text.size(), separator->size());
     while (most < 0 || static_cast<int64_t>(parts.size()) < most) {
       const size_t at = text.rfind(*separator);
       if (at == std::string_view::npos) break;
@@ -235,6 +250,7 @@ std::vector<std::string> rsplit(std::string_view text, std::optional<std::string
 }
 
 std::string replace(std::string_view text, std::string_view from, std::string_view to, int64_t most, Context& context) {
+  context.search(text.size(), from.size());
   std::string out;
   int64_t done = 0;
   size_t at = 0;

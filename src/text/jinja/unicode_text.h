@@ -18,6 +18,8 @@ char32_t next_code_point(std::string_view text, size_t& at);
 std::vector<char32_t> code_points(std::string_view text);
 std::string from_code_points(const std::vector<char32_t>& points);
 size_t count_code_points(std::string_view text);
+/// The `index`-th code point as text; there must be one.
+std::string code_point_at(std::string_view text, size_t index);
 
 bool is_space(char32_t c);      ///< str.isspace
 bool is_printable(char32_t c);  ///< what repr() leaves as it is
@@ -30,10 +32,12 @@ std::string strip(std::string_view text, std::optional<std::string_view> chars, 
 std::string lower(std::string_view text, Context& context);
 std::string upper(std::string_view text, Context& context);
 std::string capitalize(std::string_view text, Context& context);
-std::vector<std::string> split_lines(std::string_view text, bool keep_ends);
+std::vector<std::string> split_lines(std::string_view text, bool keep_ends, Context& context);
 /// str.split / rsplit; white space if no separator; `most` splits, any number if negative.
-std::vector<std::string> split(std::string_view text, std::optional<std::string_view> separator, int64_t most);
-std::vector<std::string> rsplit(std::string_view text, std::optional<std::string_view> separator, int64_t most);
+std::vector<std::string> split(std::string_view text, std::optional<std::string_view> separator, int64_t most,
+                               Context& context);
+std::vector<std::string> rsplit(std::string_view text, std::optional<std::string_view> separator, int64_t most,
+                                Context& context);
 /// str.replace; all if `most` is negative.
 std::string replace(std::string_view text, std::string_view from, std::string_view to, int64_t most, Context& context);
 

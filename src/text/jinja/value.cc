@@ -129,7 +129,10 @@ class JsonWriter {
     out_ += open;
     bool first = true;
     for (const auto& item : items) {
-      if (!first) out_ += style_.comma;
+      if (!first) {
+        context_.charge(style_.comma.size());
+        out_ += style_.comma;
+      }
       first = false;
       new_line(depth + 1);
       write_item(item);
@@ -147,7 +150,7 @@ class JsonWriter {
     }
     write_items('{', '}', items, depth, [&](const auto& item) {
       const std::string key = json_key(item.first, style_.ascii, context_);
-      context_.charge(key.size());
+      context_.charge(key.size() + style_.colon.size());
       out_ += key + style_.colon;
       write(item.second, depth + 1);
     });
@@ -286,13 +289,19 @@ std::string_view Value::type_name() const {
   return kNames[storage_.index()];
 }
 
+bool same_text(const std::string& a, const std::string& b, Context& context) {
+  if (a.size() != b.size()) return false;
+  context.read(a.size());
+  return a == b;
+}
+
 bool equal(const Value& a, const Value& b, Context& context) {
   const Context::Level level(context);
   context.step();
   if (a.is_number() && b.is_number()) {
     return a.is_integer() && b.is_integer() ? a.integer() == b.integer() : a.number() == b.number();
   }
-  if (a.text() && b.text()) return *a.text() == *b.text();
+  if (a.text() && b.text()) return same_text(*a.text(), *b.text(), context);
   if (a.list() && b.list()) {
     const List &x = *a.list(), &y = *b.list();
     if (&x == &y) return true;
@@ -320,7 +329,10 @@ bool less(const Value& a, const Value& b, Context& context) {
   if (a.is_number() && b.is_number()) {
     return a.is_integer() && b.is_integer() ? a.integer() < b.integer() : a.number() < b.number();
   }
-  if (a.text() && b.text()) return *a.text() < *b.text();  // the order of code points is that of UTF-8's bytes
+  if (a.text() && b.text()) {
+    context.read(std::min(a.text()->size(), b.text()->size()));
+    return *a.text() < *b.text();  // the order of code points is that of UTF-8's bytes
+  }
   if (a.list() && b.list() && a.list()->kind == b.list()->kind && a.list()->kind <= List::Kind::Tuple) {
     const auto &x = a.list()->items, &y = b.list()->items;
     for (size_t i = 0; i < std::min(x.size(), y.size()); ++i) {
@@ -373,7 +385,7 @@ std::string to_text(const Value& value, Context& context) {
 const Value* find(const Dict& dict, const Value& key, Context& context) {
   context.step(1 + dict.items.size() / 16);
   for (const auto& [k, v] : dict.items) {
-    if (key.text() ? k.text() && *k.text() == *key.text() : equal(k, key, context)) return &v;
+    if (key.text() ? k.text() && same_text(*k.text(), *key.text(), context) : equal(k, key, context)) return &v;
   }
   return nullptr;
 }
@@ -414,7 +426,7 @@ std::vector<Value> iterate(const Value& value, Context& context) {
 bool contains(const Value& container, const Value& item, Context& context) {
   if (const auto* text = container.text()) {
     if (!item.text()) context.error("'in' of a string needs a string, not {}", item.type_name());
-    context.step(1 + text->size() / 64);
+    context.search(text->size(), item.text()->size());
     return text->find(*item.text()) != std::string::npos;
   }
   if (const auto* dict = container.dict()) return find(*dict, item, context) != nullptr;

@@ -123,6 +123,8 @@ class Value {
   Storage storage_;
 };
 
+/// Whether two texts are the same; counted, as they may be long.
+bool same_text(const std::string& a, const std::string& b, Context& context);
 /// Python's ==.
 bool equal(const Value& a, const Value& b, Context& context);
 /// Python's <; Error where Python has a TypeError.

@@ -1,0 +1,20 @@
+// Products with coded weights for NEON with dot products, and matrix products where tokens are many: see
+// matmul_codes_body.h.
+#include <arm_neon.h>
+#include <stdint.h>
+
+#include "kernel/ops.h"
+
+// What the compiler must see in one piece to keep its arrays in registers.
+#define LOWBIT_INLINE inline __attribute__((always_inline))
+#define LOWBIT_INLINE_LAMBDA __attribute__((always_inline))
+
+namespace lowbit::i8mm {
+
+// The order matters.
+// clang-format off
+#include "kernel/codes_neon.h"
+#include "kernel/matmul_codes_body.h"
+// clang-format on
+
+}  // namespace lowbit::i8mm

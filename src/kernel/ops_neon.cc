@@ -1,0 +1,20 @@
+#include "kernel/ops.h"
+#include "kernel/vec_neon.h"
+
+namespace lowbit::neon {
+namespace {
+
+constexpr int kFloatTokens = 6, kFloatPanels = 1, kSingleTokenPanels = 4;
+
+}  // namespace
+
+const int kFloatGroup = kFloatTokens;
+
+// The order matters: attention uses the exponential of ops_body.h.
+// clang-format off
+#include "kernel/ops_body.h"
+#include "kernel/attention_body.h"
+#include "kernel/matmul_float_body.h"
+// clang-format on
+
+}  // namespace lowbit::neon
