@@ -186,10 +186,13 @@ void add_bench(CLI::App& app, Common& common) {
                   "products, whichever is longer, by what this machine reads and computes at best in the same run.");
   command->add_option("model,-m,--model", options->model, "Hugging Face directory or GGUF file")->required();
   constexpr int64_t kMost = int64_t{1} << 24;
-  add_list(command, "-p,--prompt,--n-prompt", options->prompts, "Prompt tokens (pp), a list; 0: none; default: 512", 0, kMost);
-  add_list(command, "-n,--predict,--n-gen", options->generates, "Tokens to generate (tg), a list; 0: none; default: 128", 0, kMost);
+  add_list(command, "-p,--prompt,--n-prompt", options->prompts, "Prompt tokens (pp), a list; 0: none; default: 512", 0,
+           kMost);
+  add_list(command, "-n,--predict,--n-gen", options->generates,
+           "Tokens to generate (tg), a list; 0: none; default: 128", 0, kMost);
   command->add_option("--pg", options->both, "Both in one: PROMPT,GENERATE; may be repeated")->allow_extra_args(false);
-  add_list(command, "-d,--depth,--n-depth", options->depths, "Tokens already in the context, a list; default: 0", 0, kMost);
+  add_list(command, "-d,--depth,--n-depth", options->depths, "Tokens already in the context, a list; default: 0", 0,
+           kMost);
   add_list(command, "--npl,--parallel", options->sequences, "Sequences side by side, a list; default: 1", 1, 1024);
   command->remove_option(command->get_option("--threads"));
   add_list(command, "-t,--threads", options->threads, "Threads, a list; default: the processors there are", 1, 1024);

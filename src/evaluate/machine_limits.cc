@@ -67,6 +67,7 @@ void MachineLimits::measure_reading() {
 }
 
 double MachineLimits::arithmetic(int64_t (*peak)(int64_t)) const {
+  if (peak == nullptr) return 0;
   constexpr int64_t kRounds = 20000, kTasks = 16;
   double best = 0;
   for (int i = 0; i < 8; ++i) {

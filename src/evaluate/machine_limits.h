@@ -17,7 +17,8 @@ class MachineLimits {
   /// Measures again, about a third of a second, and keeps what is better.
   void measure();
 
-  double read_bytes() const { return read_bytes_; }              ///< bytes a second read from memory, in streams
+  double read_bytes() const { return read_bytes_; }  ///< bytes a second read from memory, in streams
+  // 0 where it cannot be measured:
   double code_operations() const { return code_operations_; }    ///< a second on 8-bit integers, 2 a product
   double float_operations() const { return float_operations_; }  ///< a second in binary32, 2 a product
 

@@ -27,6 +27,7 @@ struct PassWork {
 
   double seconds_reading(const MachineLimits& limits) const { return bytes / limits.read_bytes(); }
   double seconds_computing(const MachineLimits& limits) const {
+    if (limits.code_operations() == 0 || limits.float_operations() == 0) return 0;  // not known
     return code_operations / limits.code_operations() + float_operations / limits.float_operations();
   }
 };

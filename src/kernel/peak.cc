@@ -1,7 +1,5 @@
 #include "kernel/peak.h"
 
-#include <iterator>
-
 #include "kernel/kernels.h"
 
 namespace lowbit {
@@ -15,9 +13,11 @@ const Peaks& peaks() {
 #endif
     {"ref", ref::peak_codes, ref::peak_floats},
   };
-  const Peaks* table = tables;
-  while (table->name != kernels().name && table != std::end(tables) - 1) ++table;
-  return *table;
+  static constexpr Peaks kUnknown{"", nullptr, nullptr};
+  for (const Peaks& table : tables) {
+    if (table.name == kernels().name) return table;
+  }
+  return kUnknown;
 }
 
 }  // namespace lowbit

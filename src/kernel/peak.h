@@ -3,6 +3,8 @@
 
 #include <stdint.h>
 
+#include <string_view>
+
 #define LOWBIT_DECLARE_PEAKS(isa)      \
   namespace isa {                      \
   int64_t peak_codes(int64_t rounds);  \
@@ -21,12 +23,12 @@ LOWBIT_DECLARE_PEAKS(avx512)
 /// Each runs `rounds` rounds of products and returns the operations done, 2 a product: divided by the time taken, the
 /// peak of one core.
 struct Peaks {
-  const char* name;                   ///< of the kernels that it is the limit of
+  std::string_view name;              ///< of the kernels that it is the limit of
   int64_t (*codes)(int64_t rounds);   ///< products of 8-bit integers, added up
   int64_t (*floats)(int64_t rounds);  ///< fused multiply-adds in binary32
 };
 
-/// Those of kernels().
+/// Those of kernels(); null functions where there are none (ARM).
 const Peaks& peaks();
 
 }  // namespace lowbit

@@ -6,7 +6,7 @@ namespace {
 template <typename Rule>
 LOWBIT_INLINE Ints add_product(Ints sum, Ints codes, Ints four) {
   if constexpr (Rule::kInWords)
-    return Rule::add_words(sum, Rule::pairs(codes, four));
+    return Rule::add_words(sum, Rule::products(codes, four));
   else
     return Rule::add(sum, codes, four);
 }
