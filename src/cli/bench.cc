@@ -2,7 +2,10 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <cstdio>
 
+#include "base/error.h"
+#include "base/progress.h"
 #include "cli/command.h"
 #include "evaluate/speed.h"
 #include "kernel/kernels.h"
@@ -11,53 +14,163 @@ namespace lowbit {
 namespace {
 
 struct Options {
-  std::string model;
-  int64_t prompt = 512, generate = 128;
-  int repeats = 5;
+  std::string model, output = "md";
+  std::vector<int64_t> prompts{512}, generates{128}, sequences{1}, depths{0};
+  std::vector<std::string> both;
+  std::vector<int> threads;
+  int repetitions = 5;
 };
 
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
+/// A result with the limits of its number of threads.
+struct Row {
+  SpeedResult result;
+  int threads;
+  double fraction;
+  const char* limit;
+};
+
+struct Limits {
+  int threads;
+  double read_bytes, code_operations, float_operations;
+};
+
+struct Report {
+  std::string model;
+  uint64_t weight_bytes = 0;
+  std::vector<Limits> limits;
+  std::vector<Row> rows;
+};
+
+SpeedTest prompt_and_generate(const std::string& text) {
+  SpeedTest test;
+  int used = 0;
+  if (std::sscanf(text.c_str(), "%ld,%ld%n", &test.prompt, &test.generate, &used) != 2 ||
+      used != static_cast<int>(text.size()) || test.prompt <= 0 || test.generate <= 0) {
+    fail("bench: --pg {}: two numbers are needed, prompt tokens and tokens to generate, as in --pg 512,128", text);
+  }
+  return test;
+}
+
+std::vector<SpeedTest> tests_of(const Options& options) {
+  std::vector<SpeedTest> both, tests;
+  for (const std::string& text : options.both) both.push_back(prompt_and_generate(text));
+  for (const int64_t depth : options.depths) {
+    for (const int64_t sequences : options.sequences) {
+      for (const int64_t n : options.prompts) {
+        if (n > 0) tests.push_back({n, 0, sequences, depth});
+      }
+      for (const int64_t n : options.generates) {
+        if (n > 0) tests.push_back({0, n, sequences, depth});
+      }
+      for (const SpeedTest& b : both) tests.push_back({b.prompt, b.generate, sequences, depth});
+    }
+  }
+  if (tests.empty()) fail("bench: nothing to measure: give prompt tokens (-p), tokens to generate (-n) or both (--pg)");
+  return tests;
+}
+
+/// With so many threads.
+void measure(const ModelSource& source, const std::vector<SpeedTest>& tests, int repetitions, int threads,
+             Report& report) {
+  ThreadPool pool(threads);
+  Transformer model(source, pool);
+  MachineLimits limits(pool);
+  report.weight_bytes = model.weight_bytes();
+  std::vector<SpeedResult> results;
+  Progress progress("bench", tests.size());
+  for (const SpeedTest& test : tests) {
+    results.push_back(measure_speed(model, source, test, repetitions, limits));
+    progress.add(1);
+  }
+  for (const SpeedResult& r : results) {  // beside the best limits of the whole run
+    report.rows.push_back(
+        {r, pool.size(), r.fraction_of_limit(limits), r.bound_by_memory(limits) ? "memory" : "arithmetic"});
+  }
+  report.limits.push_back({pool.size(), limits.read_bytes(), limits.code_operations(), limits.float_operations()});
+}
+
+Json json(const Report& report) {
+  Json limits = Json::array(), results = Json::array();
+  for (const Limits& l : report.limits) {
+    limits.push_back({{"threads", l.threads},
+                      {"stream_read_bytes_per_second", l.read_bytes},
+                      {"int8_operations_per_second", l.code_operations},
+                      {"f32_operations_per_second", l.float_operations}});
+  }
+  for (const Row& row : report.rows) {
+    const SpeedTest& t = row.result.test;
+    results.push_back({{"test", t.name()},
+                       {"prompt", t.prompt},
+                       {"generate", t.generate},
+                       {"sequences", t.sequences},
+                       {"depth", t.depth},
+                       {"threads", row.threads},
+                       {"tokens_per_second", row.result.tokens_per_second()},
+                       {"deviation", row.result.deviation()},
+                       {"seconds", row.result.seconds},
+                       {"fraction_of_limit", row.fraction},
+                       {"limit", row.limit}});
+  }
+  return {{"model", report.model},
+          {"kernels", kernels().name},
+          {"weight_bytes", report.weight_bytes},
+          {"limits", limits},
+          {"results", results}};
+}
+
+void print_csv(const Report& report) {
+  fmt::print(
+      "model,kernels,threads,test,prompt,generate,sequences,depth,repetitions,tokens_per_second,deviation,"
+      "fraction_of_limit,limit\n");
+  std::string model = "\"";  // a name may hold a comma, or a quotation mark: doubled then
+  for (const char c : report.model) model.append(c == '"' ? 2 : 1, c);
+  model += '"';
+  for (const Row& row : report.rows) {
+    const SpeedTest& t = row.result.test;
+    fmt::print("{},{},{},{},{},{},{},{},{},{:.3f},{:.3f},{:.4f},{}\n", model, kernels().name, row.threads, t.name(),
+               t.prompt, t.generate, t.sequences, t.depth, row.result.seconds.size(), row.result.tokens_per_second(),
+               row.result.deviation(), row.fraction, row.limit);
+  }
+}
+
+void print_table(const Report& report) {
+  fmt::print("{}: {} of weights, {} kernels\n", report.model, human_bytes(report.weight_bytes), kernels().name);
+  for (const Limits& l : report.limits) {
+    fmt::print("{} thread{} at best: reads {:.1f} GB/s, {:.0f} Gop/s on int8, {:.0f} Gop/s in F32\n", l.threads,
+               l.threads == 1 ? "" : "s", l.read_bytes / 1e9, l.code_operations / 1e9, l.float_operations / 1e9);
+  }
+  size_t width = 4;
+  for (const Row& row : report.rows) width = std::max(width, row.result.test.name().size());
+  fmt::print(
+      "\n| {:<{}} | threads |           tokens/s | of the limit by     "
+      "|\n|{:-<{}}|--------:|-------------------:|---------------------|\n",
+      "test", width, "", width + 2);
+  for (const Row& row : report.rows) {
+    fmt::print("| {:<{}} | {:>7} | {:>9.2f} ± {:>6.2f} | {:>5.1f} % {:<11} |\n", row.result.test.name(), width,
+               row.threads, row.result.tokens_per_second(), row.result.deviation(), 100 * row.fraction, row.limit);
+  }
 }
 
 void bench(const Common& common, const Options& options) {
-  ThreadPool pool(common.threads);
+  const std::vector<SpeedTest> tests = tests_of(options);
   const ModelSource source = open_model(options.model);
-  Transformer model(source, pool);
-  std::vector<double> prompt, generation;
-  for (int i = 0; i < options.repeats; ++i) {
-    if (options.prompt > 0) prompt.push_back(prompt_speed(model, options.prompt));
-    if (options.generate > 0) generation.push_back(generation_speed(model, options.generate));
-  }
-  const double bandwidth = stream_read_bandwidth(pool);
-  Json results = Json::array();
-  if (!prompt.empty()) {
-    results.push_back({{"test", fmt::format("pp{}", options.prompt)}, {"tokens_per_second", median(prompt)}});
-  }
-  if (!generation.empty()) {
-    const double speed = median(generation);
-    const double fraction = speed * static_cast<double>(model.weight_bytes()) / bandwidth;
-    results.push_back({{"test", fmt::format("tg{}", options.generate)},
-                       {"tokens_per_second", speed},
-                       {"fraction_of_limit", fraction}});
-  }
-  if (common.json) {
-    return print_json({{"model", options.model},
-                       {"threads", pool.size()},
-                       {"kernels", kernels().name},
-                       {"weight_bytes", model.weight_bytes()},
-                       {"stream_read_bytes_per_second", bandwidth},
-                       {"results", results}});
-  }
-  fmt::print("{}: {} of weights, {} threads, {} kernels; memory reads at {:.1f} GB/s\n", options.model,
-             human_bytes(model.weight_bytes()), pool.size(), kernels().name, bandwidth / 1e9);
-  for (const Json& r : results) {
-    fmt::print("  {:<8} {:>10.1f} tokens/s", r["test"].get<std::string>(), r["tokens_per_second"].get<double>());
-    if (r.contains("fraction_of_limit"))
-      fmt::print("   {:.0f} % of what memory allows", 100 * r["fraction_of_limit"].get<double>());
-    fmt::print("\n");
-  }
+  Report report;
+  report.model = options.model;
+  const std::vector<int> threads = options.threads.empty() ? std::vector<int>{0} : options.threads;
+  for (const int n : threads) measure(source, tests, options.repetitions, n, report);
+  if (common.json || options.output == "json") return print_json(json(report));
+  if (options.output == "csv") return print_csv(report);
+  print_table(report);
+}
+
+/// A comma-separated list of numbers.
+template <typename T>
+void add_list(CLI::App* command, const std::string& name, std::vector<T>& values, const std::string& description,
+              int64_t least, int64_t most) {
+  command->add_option(name, values, description)
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->check(CLI::Range(least, most));
 }
 
 }  // namespace
@@ -65,18 +178,31 @@ void bench(const Common& common, const Options& options) {
 void add_bench(CLI::App& app, Common& common) {
   auto options = std::make_shared<Options>();
   CLI::App* command =
-      add_command(app, common, "bench", "Measure prompt and generation speed",
-                  "  lowbit bench llama-7b-q4_k_m.gguf\n  lowbit bench llama-7b-q4_k_m.gguf -p 2048 -n 0 -t 8 --json");
+      add_command(app, common, "bench", "Measure prompt and generation speed beside this machine's limits",
+                  "  lowbit bench llama-7b-q4_k_m.gguf\n"
+                  "  lowbit bench llama-7b-q4_k_m.gguf -p 128,512 -n 64 -d 0,4096 -t 4,8\n"
+                  "  lowbit bench llama-7b-q4_k_m.gguf -p 0 -n 32 --npl 1,8,32 -o csv\n\n"
+                  "The limit of a pass is the time to read its weights, keys and values once, or the time of its\n"
+                  "products, whichever is longer, by what this machine reads and computes at best in the same run.");
   command->add_option("model,-m,--model", options->model, "Hugging Face directory or GGUF file")->required();
-  command->add_option("-p,--prompt", options->prompt, "Prompt tokens; 0: skip")
-      ->capture_default_str()
-      ->check(CLI::NonNegativeNumber);
-  command->add_option("-n,--predict", options->generate, "Tokens to generate; 0: skip")
-      ->capture_default_str()
-      ->check(CLI::NonNegativeNumber);
-  command->add_option("-r,--repetitions", options->repeats, "Repeats; the median is shown")
+  constexpr int64_t kMost = int64_t{1} << 24;
+  add_list(command, "-p,--prompt,--n-prompt", options->prompts, "Prompt tokens (pp), a list; 0: none; default: 512", 0,
+           kMost);
+  add_list(command, "-n,--predict,--n-gen", options->generates,
+           "Tokens to generate (tg), a list; 0: none; default: 128", 0, kMost);
+  command->add_option("--pg", options->both, "Both in one: PROMPT,GENERATE; may be repeated")->allow_extra_args(false);
+  add_list(command, "-d,--depth,--n-depth", options->depths, "Tokens already in the context, a list; default: 0", 0,
+           kMost);
+  add_list(command, "--npl,--parallel", options->sequences, "Sequences side by side, a list; default: 1", 1, 1024);
+  command->remove_option(command->get_option("--threads"));
+  add_list(command, "-t,--threads", options->threads, "Threads, a list; default: the processors there are", 1, 1024);
+  command
+      ->add_option("-r,--repetitions", options->repetitions, "Repetitions: their mean and standard deviation are shown")
       ->capture_default_str()
       ->check(CLI::Range(1, 1000));
+  command->add_option("-o,--output", options->output, "md, csv or json")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"md", "csv", "json"}));
   command->callback([&common, options] { bench(common, *options); });
 }
 

@@ -4,6 +4,8 @@
 #include <cstdio>
 #include <exception>
 #include <filesystem>
+#include <string>
+#include <vector>
 
 #include "base/error.h"
 #include "base/progress.h"
@@ -13,6 +15,17 @@
 namespace {
 
 enum ExitCode { kDone = 0, kFailed = 1, kWrongUsage = 2 };
+
+/// In CLI11's order, the last one first. llama.cpp's options of several letters after one dash get the second dash.
+std::vector<std::string> arguments(int argc, char** argv) {
+  std::vector<std::string> out;
+  for (int i = argc - 1; i > 0; --i) {
+    const std::string argument = argv[i];
+    const bool long_option = argument == "-pg" || argument == "-npl";
+    out.push_back(long_option ? "-" + argument : argument);
+  }
+  return out;
+}
 
 int run(int argc, char** argv) {
   lowbit::Common common;
@@ -39,7 +52,7 @@ int run(int argc, char** argv) {
   lowbit::add_methods(app, common);
   lowbit::add_tokenize(app, common);
   try {
-    app.parse(argc, argv);
+    app.parse(arguments(argc, argv));
   } catch (const CLI::ParseError& e) {
     return app.exit(e) == 0 ? kDone : kWrongUsage;
   }

@@ -2,11 +2,14 @@
 // instruction set, after kFloatTokens (tokens a group), kFloatPanels (panels at once) and kSingleTokenPanels.
 //
 // An output is one chain of fused multiply-adds over ascending columns, whatever the blocking.
+//
+// Few tokens are bound by memory: weights stream by, all columns of a panel after another. Many tokens are bound by
+// arithmetic: weights of a block of columns are made binary32 once and stay in the nearest cache while the tokens pass.
 
 namespace {
 
-/// Columns between two visits of the outputs: a group's activations of so many columns stay in the nearest cache.
-constexpr int64_t kFloatBlock = 512;
+/// Columns between two visits of the outputs, so that kFloatPanels panels of weights take 16 KiB.
+constexpr int64_t kFloatBlock = 256 / kFloatPanels;
 
 template <Family F>
 inline Vec weights_at(const uint8_t* panel, int64_t column) {
@@ -16,68 +19,102 @@ inline Vec weights_at(const uint8_t* panel, int64_t column) {
   return load_bf16(reinterpret_cast<const uint16_t*>(panel) + at);
 }
 
-/// T tokens by P panels: columns [from, to) of x ([column][T]) are added to out.
+/// T tokens by P panels: `cols` columns of weights (panels panel_bytes apart) and of x ([column][T]) are added to out,
+/// of which `rows` rows are left; or put there, if they are the first.
 template <Family F, int T, int P>
-void float_tile(const PackedView& w, int64_t panel, int64_t from, int64_t to, const float* x, float* out,
-                int64_t stride) {
-  const uint8_t* data[P];
-  int rows[P];
+void float_tile(const uint8_t* weights, uint64_t panel_bytes, int64_t cols, const float* x, bool first, float* out,
+                int64_t stride, int64_t rows) {
   Vec total[P][T];
+  int own[P];
   for (int p = 0; p < P; ++p) {
-    data[p] = w.data + static_cast<uint64_t>(panel + p) * w.panel_bytes;
-    const int64_t left = w.rows - (panel + p) * kPanelRows;
-    rows[p] = left < kPanelRows ? static_cast<int>(left) : kPanelRows;
+    const int64_t left = rows - p * kPanelRows;
+    own[p] = left < kPanelRows ? static_cast<int>(left) : kPanelRows;
     for (int t = 0; t < T; ++t) {
-      total[p][t] = from == 0 ? set1(0.0f) : load(out + t * stride + (panel + p) * kPanelRows, rows[p]);
+      total[p][t] = first ? set1(0.0f) : load(out + t * stride + p * kPanelRows, own[p]);
     }
   }
-  for (int64_t c = from; c < to; ++c) {
+  for (int64_t c = 0; c < cols; ++c) {
     Vec weight[P];
-    for (int p = 0; p < P; ++p) weight[p] = weights_at<F>(data[p], c);
+    for (int p = 0; p < P; ++p) weight[p] = weights_at<F>(weights + static_cast<uint64_t>(p) * panel_bytes, c);
     for (int t = 0; t < T; ++t) {
       const Vec activation = set1(x[c * T + t]);
       for (int p = 0; p < P; ++p) total[p][t] = fma(weight[p], activation, total[p][t]);
     }
   }
   for (int p = 0; p < P; ++p) {
-    for (int t = 0; t < T; ++t) store(out + t * stride + (panel + p) * kPanelRows, total[p][t], rows[p]);
+    for (int t = 0; t < T; ++t) store(out + t * stride + p * kPanelRows, total[p][t], own[p]);
   }
 }
 
-template <Family F, int T>
-void float_panels(const PackedView& w, int64_t begin, int64_t end, int64_t from, int64_t to, const float* x, float* out,
-                  int64_t stride) {
-  constexpr int P = T == 1 ? kSingleTokenPanels : kFloatPanels;
-  int64_t panel = begin;
-  for (; panel + P <= end; panel += P) float_tile<F, T, P>(w, panel, from, to, x, out, stride);
-  if constexpr (P >= 4) {  // two chains at least: one alone would wait for its own additions
-    for (; panel + 2 <= end; panel += 2) float_tile<F, T, 2>(w, panel, from, to, x, out, stride);
-  }
-  for (; panel < end; ++panel) float_tile<F, T, 1>(w, panel, from, to, x, out, stride);
-}
+using FloatTile = void (*)(const uint8_t*, uint64_t, int64_t, const float*, bool, float*, int64_t, int64_t);
 
-using FloatPanels = void (*)(const PackedView&, int64_t, int64_t, int64_t, int64_t, const float*, float*, int64_t);
-
-template <Family F, int T>
-FloatPanels pick_float_panels(int tokens) {
+template <Family F, int T, int P>
+FloatTile pick_float_tile(int64_t tokens) {
   if constexpr (T == 1)
-    return float_panels<F, 1>;
+    return float_tile<F, 1, P>;
   else
-    return tokens == T ? float_panels<F, T> : pick_float_panels<F, T - 1>(tokens);
+    return tokens == T ? float_tile<F, T, P> : pick_float_tile<F, T - 1, P>(tokens);
+}
+
+/// Up to kFloatTokens tokens, all columns; P panels at once for as long as there are so many.
+template <Family F, int P>
+int64_t few_tokens(const PackedView& w, int64_t panel, int64_t end, const ActivationView& x, float* out,
+                   int64_t stride) {
+  constexpr int kMost = P > kFloatPanels ? 1 : kFloatTokens;  // tokens by panels that registers hold
+  const auto tile = pick_float_tile<F, kMost, P>(x.tokens);
+  for (; panel + P <= end; panel += P) {
+    tile(w.data + static_cast<uint64_t>(panel) * w.panel_bytes, w.panel_bytes, x.cols,
+         static_cast<const float*>(x.data), true, out + panel * kPanelRows, stride, w.rows - panel * kPanelRows);
+  }
+  return panel;
+}
+
+template <Family F>
+void few_tokens_of(const PackedView& w, int64_t panel, int64_t end, const ActivationView& x, float* out,
+                   int64_t stride) {
+  if (x.tokens == 1) {
+    panel = few_tokens<F, kSingleTokenPanels>(w, panel, end, x, out, stride);
+    if constexpr (kSingleTokenPanels > 2) panel = few_tokens<F, 2>(w, panel, end, x, out, stride);
+  }
+  if constexpr (kFloatPanels > 1) panel = few_tokens<F, kFloatPanels>(w, panel, end, x, out, stride);
+  few_tokens<F, 1>(w, panel, end, x, out, stride);
+}
+
+/// `cols` columns of P panels, the first of which is column `from` of x, by all tokens.
+template <Family F, int P>
+void many_tokens(const uint8_t* weights, uint64_t panel_bytes, int64_t cols, const ActivationView& x, int64_t from,
+                 float* out, int64_t stride, int64_t rows) {
+  alignas(64) float block[P][kFloatBlock * kPanelRows];
+  if constexpr (F != Family::F32) {
+    for (int p = 0; p < P; ++p) {
+      for (int64_t c = 0; c < cols; ++c) {
+        store(block[p] + c * kPanelRows, weights_at<F>(weights + static_cast<uint64_t>(p) * panel_bytes, c));
+      }
+    }
+    weights = reinterpret_cast<const uint8_t*>(block);
+    panel_bytes = sizeof block[0];
+  }
+  const auto* data = static_cast<const float*>(x.data);
+  for (int64_t token = 0; token < x.tokens; token += kFloatTokens) {
+    const int64_t tokens = x.tokens - token < kFloatTokens ? x.tokens - token : kFloatTokens;
+    pick_float_tile<Family::F32, kFloatTokens, P>(tokens)(weights, panel_bytes, cols,
+                                                          data + token * x.cols + from * tokens, from == 0,
+                                                          out + token * stride, stride, rows);
+  }
 }
 
 template <Family F>
 void matmul_floats_of(const PackedView& w, int64_t begin, int64_t end, const ActivationView& x, float* out,
                       int64_t stride) {
-  const auto* data = static_cast<const float*>(x.data);
-  const int64_t block = x.tokens == 1 ? x.cols : kFloatBlock;
-  for (int64_t from = 0; from < x.cols; from += block) {
-    const int64_t to = from + block < x.cols ? from + block : x.cols;
-    for (int64_t token = 0; token < x.tokens; token += x.group) {
-      const int64_t left = x.tokens - token;
-      const int tokens = left < x.group ? static_cast<int>(left) : x.group;
-      pick_float_panels<F, kFloatTokens>(tokens)(w, begin, end, from, to, data + token * x.cols, out + token * stride,
-                                                 stride);
+  if (x.tokens <= kFloatTokens) return few_tokens_of<F>(w, begin, end, x, out, stride);
+  constexpr int64_t kElement = F == Family::F32 ? 4 : 2;
+  for (int64_t from = 0; from < x.cols; from += kFloatBlock) {
+    const int64_t cols = x.cols - from < kFloatBlock ? x.cols - from : kFloatBlock;
+    for (int64_t panel = begin, panels = 0; panel < end; panel += panels) {
+      panels = panel + kFloatPanels <= end ? kFloatPanels : 1;
+      const auto multiply = panels == kFloatPanels ? many_tokens<F, kFloatPanels> : many_tokens<F, 1>;
+      multiply(w.data + static_cast<uint64_t>(panel) * w.panel_bytes + from * kPanelRows * kElement, w.panel_bytes,
+               cols, x, from, out + panel * kPanelRows, stride, w.rows - panel * kPanelRows);
     }
   }
 }

@@ -1,4 +1,6 @@
 """Convert, quantize to every type, evaluate, run, calibrate: the commands of the README on a small model."""
+import csv
+import io
 import json
 import math
 import pathlib
@@ -119,6 +121,26 @@ def run_and_tokenize(folder):
     refused("run", file, "-p", "x", "--temp", "nan", says="temperature")
 
 
+def bench(folder):
+    file = folder / "Q4_K_M.gguf"
+    done = lowbit_json("bench", file, "-p", "8,16", "-n", 3, "-pg", "4,2", "-d", "0,5", "-npl", "1,3", "-t", "1,2", "-r", 2)
+    one = [t + x + d for d in ("", " @ d5") for x in ("", " x3") for t in ("pp8", "pp16", "tg3", "pp4+tg2")]
+    assert [r["test"] for r in done["results"]] == one * 2, done
+    assert [r["threads"] for r in done["results"]] == [1] * len(one) + [2] * len(one), done
+    for r in done["results"]:
+        assert len(r["seconds"]) == 2 and r["tokens_per_second"] > 0 and r["deviation"] >= 0 and r["fraction_of_limit"] > 0, r
+        tokens = r["sequences"] * (r["prompt"] + r["generate"])
+        assert abs(r["tokens_per_second"] - sum(tokens / s for s in r["seconds"]) / 2) < 1e-3 * r["tokens_per_second"], r
+    assert [limits["threads"] for limits in done["limits"]] == [1, 2], done
+    assert all(value > 0 for limits in done["limits"] for value in limits.values()), done
+    rows = list(csv.DictReader(io.StringIO(lowbit("bench", file, "-p", 8, "-n", 0, "-r", 1, "-o", "csv")[0])))
+    assert [(r["test"], r["model"], r["repetitions"], r["deviation"]) for r in rows] == [("pp8", str(file), "1", "0.000")], rows
+    out, _ = lowbit("bench", file, "-p", 0, "-n", 2, "-r", 1)
+    assert "| tg2 " in out and "reads" in out, out
+    refused("bench", file, "-p", 0, "-n", 0, says="nothing to measure")
+    refused("bench", file, "-pg", "5", says="--pg 5")
+
+
 def fallbacks(folder):
     model = make_model(folder / "narrow", hidden=96, ffn=160)
     done = lowbit_json("quantize", model, folder / "narrow.gguf", "Q4_K_M")
@@ -179,6 +201,7 @@ def main():
         memory_is_told(folder)
         overrides(model, folder)
         run_and_tokenize(folder)
+        bench(folder)
         fallbacks(folder)
         requantize(folder)
         from_gguf_or_directory(model, folder)

@@ -1,0 +1,54 @@
+#include "evaluate/speed.h"
+
+#include <gtest/gtest.h>
+
+#include "kernel/peak.h"
+#include "model/tiny_model.h"
+
+namespace lowbit {
+namespace {
+
+TEST(SpeedTest, NamesAreThoseOfLlamaBench) {
+  EXPECT_EQ((SpeedTest{512, 0}).name(), "pp512");
+  EXPECT_EQ((SpeedTest{0, 128, 1, 4096}).name(), "tg128 @ d4096");
+  EXPECT_EQ((SpeedTest{512, 128, 8, 1}).name(), "pp512+tg128 x8 @ d1");
+}
+
+TEST(SpeedTest, TheWorkOfAPassIsCountedExactly) {
+  TinyOptions options;
+  options.config = tiny_config(256, 2, 80);
+  options.matrices = &encoding(EncodingId::Q4_K);
+  const TinyModel tiny(options);
+  ThreadPool pool(2);
+  Transformer model(tiny.source, pool);
+  MachineLimits limits(pool);
+  const ModelConfig& c = model.config();
+  const SpeedResult result = measure_speed(model, tiny.source, {0, 2, 3, 5}, 2, limits);
+
+  EXPECT_EQ(result.seconds.size(), 2u);
+  ASSERT_EQ(result.passes.size(), 2u);
+  // Three sequences, one token of each; the second of them attends to 5 + 1 + itself.
+  const int64_t layer =
+      2 * c.hidden * c.heads * c.head_dim + 2 * c.hidden * c.kv_heads * c.head_dim + 3 * c.hidden * c.ffn;
+  const double weights = static_cast<double>(c.layers * layer + c.vocab * c.hidden);
+  EXPECT_EQ(result.passes[1].code_operations, 2 * 3 * weights);
+  EXPECT_EQ(result.passes[1].float_operations, static_cast<double>(c.layers * 3 * 7 * 4 * c.heads * c.head_dim));
+  EXPECT_EQ(result.passes[1].bytes, static_cast<double>(model.weight_bytes()) +
+                                        static_cast<double>(c.layers * 3 * 7 * 2 * 2 * c.kv_heads * c.head_dim));
+  EXPECT_EQ(result.passes[0].bytes + static_cast<double>(c.layers * 3 * 2 * 2 * c.kv_heads * c.head_dim),
+            result.passes[1].bytes);
+
+  const double mean = (6 / result.seconds[0] + 6 / result.seconds[1]) / 2;
+  EXPECT_DOUBLE_EQ(result.tokens_per_second(), mean);
+  const double least = result.passes[0].bytes / limits.read_bytes();
+  EXPECT_GE(result.fraction_of_limit(limits), 2 * least * mean / 6 * (1 - 1e-9));
+}
+
+TEST(Peaks, TheOperationsDoneGrowWithTheRounds) {
+  EXPECT_GT(peaks().codes(1), 0);
+  EXPECT_EQ(peaks().codes(10), 10 * peaks().codes(1));
+  EXPECT_EQ(peaks().floats(10), 10 * peaks().floats(1));
+}
+
+}  // namespace
+}  // namespace lowbit
