@@ -41,11 +41,14 @@ struct Report {
   std::vector<Row> rows;
 };
 
+constexpr int64_t kMostTokens = int64_t{1} << 24;
+
 SpeedTest prompt_and_generate(const std::string& text) {
   SpeedTest test;
   int used = 0;
-  if (std::sscanf(text.c_str(), "%ld,%ld%n", &test.prompt, &test.generate, &used) != 2 ||
-      used != static_cast<int>(text.size()) || test.prompt <= 0 || test.generate <= 0) {
+  const auto sound = [](int64_t tokens) { return tokens > 0 && tokens <= kMostTokens; };
+  if (std::sscanf(text.c_str(), "%9ld,%9ld%n", &test.prompt, &test.generate, &used) != 2 ||
+      used != static_cast<int>(text.size()) || !sound(test.prompt) || !sound(test.generate)) {
     fail("bench: --pg {}: two numbers are needed, prompt tokens and tokens to generate, as in --pg 512,128", text);
   }
   return test;
@@ -185,14 +188,13 @@ void add_bench(CLI::App& app, Common& common) {
                   "The limit of a pass is the time to read its weights, keys and values once, or the time of its\n"
                   "products, whichever is longer, by what this machine reads and computes at best in the same run.");
   command->add_option("model,-m,--model", options->model, "Hugging Face directory or GGUF file")->required();
-  constexpr int64_t kMost = int64_t{1} << 24;
   add_list(command, "-p,--prompt,--n-prompt", options->prompts, "Prompt tokens (pp), a list; 0: none; default: 512", 0,
-           kMost);
+           kMostTokens);
   add_list(command, "-n,--predict,--n-gen", options->generates,
-           "Tokens to generate (tg), a list; 0: none; default: 128", 0, kMost);
+           "Tokens to generate (tg), a list; 0: none; default: 128", 0, kMostTokens);
   command->add_option("--pg", options->both, "Both in one: PROMPT,GENERATE; may be repeated")->allow_extra_args(false);
   add_list(command, "-d,--depth,--n-depth", options->depths, "Tokens already in the context, a list; default: 0", 0,
-           kMost);
+           kMostTokens);
   add_list(command, "--npl,--parallel", options->sequences, "Sequences side by side, a list; default: 1", 1, 1024);
   command->remove_option(command->get_option("--threads"));
   add_list(command, "-t,--threads", options->threads, "Threads, a list; default: the processors there are", 1, 1024);

@@ -16,10 +16,15 @@ std::string human_seconds(double seconds) {
   return seconds < 6000 ? fmt::format("{:.0f} min", seconds / 60) : fmt::format("{:.1f} h", seconds / 3600);
 }
 
+/// A folder's name may end with slashes.
+std::string without_slashes(std::string path) {
+  while (path.size() > 1 && path.ends_with('/')) path.pop_back();
+  return path;
+}
+
 /// The folder that holds `out`.
-std::filesystem::path beside(std::string out) {
-  while (out.size() > 1 && out.ends_with('/')) out.pop_back();
-  const std::filesystem::path folder = std::filesystem::path(out).parent_path();
+std::filesystem::path beside(const std::string& out) {
+  const std::filesystem::path folder = std::filesystem::path(without_slashes(out)).parent_path();
   return folder.empty() ? "." : folder;
 }
 
@@ -81,7 +86,7 @@ void add_rounding_options(CLI::App& command, RoundingOptions& options) {
 }
 
 std::optional<LayerwiseOptions> layerwise_options(const RoundingOptions& options, bool gptq, Transform transform,
-                                                  bool always) {
+                                                  bool static_activations) {
   LayerwiseOptions out = options.layerwise;
   out.gptq = options.rounding.empty() ? gptq : options.rounding == "gptq";
   out.transform.kind = options.transform.empty() ? transform : transform_named(options.transform);
@@ -89,7 +94,8 @@ std::optional<LayerwiseOptions> layerwise_options(const RoundingOptions& options
     if (!out.gptq) fail("--order {}: columns are rounded in an order by GPTQ only; add --rounding gptq", options.order);
     out.order = column_order_named(options.order);
   }
-  if (!out.gptq && out.transform.kind == Transform::None && !always) return std::nullopt;
+  out.input_peaks = static_activations;
+  if (!out.gptq && out.transform.kind == Transform::None && !out.input_peaks) return std::nullopt;
   return out;
 }
 
@@ -139,10 +145,8 @@ std::optional<Journal> open_journal(const Common& common, const RoundingOptions&
                                     const CalibrationTokens& calibration, const LayerwiseOptions& layerwise,
                                     const std::string& out, const std::string& plan) {
   if (options.no_journal) return std::nullopt;
-  std::string folder = out;
-  while (folder.size() > 1 && folder.ends_with('/')) folder.pop_back();
   const LayerwiseOptions& o = layerwise;
-  Journal journal(folder + ".lowbit-journal",
+  Journal journal(without_slashes(out) + ".lowbit-journal",
                   fmt::format("lowbit {}\n{}{}\n{} {} {}\ntransform {} {}\ngptq {} {} {} {} {} {}\n", LOWBIT_VERSION,
                               files_key(source.path), plan, calibration.hash, calibration.samples(), calibration.length,
                               transform_name(o.transform.kind), o.transform.migration, o.gptq, o.damping, o.alpha,

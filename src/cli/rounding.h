@@ -24,10 +24,10 @@ struct RoundingOptions {
 
 void add_rounding_options(CLI::App& command, RoundingOptions& options);
 
-/// What is asked for, given what the scheme's name means. `always`: the scheme cannot do without
-/// calibration. Nothing if none is needed.
+/// What is asked for, given what the scheme's name means. `static_activations`: the scheme rounds
+/// them on scales found on calibration text. Nothing if no calibration is needed.
 std::optional<LayerwiseOptions> layerwise_options(const RoundingOptions& options, bool gptq, Transform transform,
-                                                  bool always = false);
+                                                  bool static_activations = false);
 
 /// What to calibrate on.
 CalibrationOptions calibration_options(const RoundingOptions& options);

@@ -39,7 +39,9 @@ LayerProblem::LayerProblem(const LayerwiseOptions& options, int64_t cols, int64_
 
 void LayerProblem::add_inputs(const float* x, int64_t tokens) {
   tokens_ += tokens;
-  for (int64_t i = 0; i < tokens * cols_; ++i) problem_.input_peak = std::max(problem_.input_peak, std::fabs(x[i]));
+  if (options_.input_peaks) {
+    for (int64_t i = 0; i < tokens * cols_; ++i) problem_.input_peak = std::max(problem_.input_peak, std::fabs(x[i]));
+  }
   if (options_.gptq) return inputs_.add(x, x, tokens, pool_);
   add_squares(x, tokens, cols_, squares_.data(), pool_);
 }

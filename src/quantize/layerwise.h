@@ -30,6 +30,7 @@ struct LayerwiseOptions {
   double beta = 0.5;
   int sweeps = 2;                           ///< of coordinate descent after GPTQ
   ColumnOrder order = ColumnOrder::Stored;  ///< of GPTQ; not every target can store Activation
+  bool input_peaks = false;                 ///< take GptqProblem::input_peak, for static activations
   bool rehearsal = false;                   ///< stop after the first layer
   /// A folder: what is kept of tokens from step to step (hidden states, attention outputs, activated gates) goes to a
   /// temporary file there. Empty: it stays in memory. The bytes of the result are the same.

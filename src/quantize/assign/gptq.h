@@ -22,7 +22,7 @@ struct GptqProblem {
   /// value that costs least while all else stays.
   int sweeps = 0;
   ColumnRanks ranks{};
-  float input_peak = 0;  ///< the greatest magnitude among the inputs
+  float input_peak = 0;  ///< the greatest magnitude among the inputs, where LayerwiseOptions::input_peaks asks for it
 };
 
 /// Encodes `rows` rows of spread.cols weights (a multiple of the block), row-major, to rows * encoding.bytes(cols)
