@@ -1,5 +1,5 @@
 // lowbit calibrate: which input channels matter, measured over a text.
-#include "quantize/calibrate.h"
+#include "quantize/calibration/calibrate.h"
 
 #include <fmt/core.h>
 

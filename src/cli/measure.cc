@@ -36,10 +36,12 @@ Measurement measure(const std::string& model, const MeasureOptions& options, Thr
   hash.add(std::as_bytes(std::span(text)));
   const ActivationScales scales = fine_activations(options) ? ActivationScales::Fine : ActivationScales::LlamaCpp;
   Loaded loaded(model, pool, scales);
-  if (options.reference.empty()) return {evaluate(loaded.view(), nullptr, text, options.evaluate), hash_text(hash)};
+  EvaluateOptions evaluation = options.evaluate;
+  evaluation.text_name = options.text;
+  if (options.reference.empty()) return {evaluate(loaded.view(), nullptr, text, evaluation), hash_text(hash)};
   Loaded reference(options.reference, pool, scales);
   const EvaluatedModel view = reference.view();
-  return {evaluate(loaded.view(), &view, text, options.evaluate), hash_text(hash)};
+  return {evaluate(loaded.view(), &view, text, evaluation), hash_text(hash)};
 }
 
 Json to_json(const Measurement& measurement, const MeasureOptions& options) {

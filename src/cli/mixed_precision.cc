@@ -11,7 +11,7 @@
 #include "base/signals.h"
 #include "cli/memory.h"
 #include "evaluate/perplexity.h"
-#include "quantize/held_out.h"
+#include "quantize/calibration/held_out.h"
 #include "quantize/prior.h"
 
 namespace lowbit {
@@ -110,7 +110,8 @@ MixedResult choose_types(const Common& common, const MixedOptions& mixed, const 
   CalibrationOptions text = calibration_options(rounding);
   const std::vector<const Encoding*> types = candidates(mixed);
   const Tokenizer tokenizer(read_tokenizer(source));
-  const SensitivityRequest request{source, plan, types, sensitivity_text(source.config, tokenizer, text)};
+  const SensitivityRequest request{source, plan, types, sensitivity_text(source.config, tokenizer, text),
+                                   rounding.rounding == "gptq"};
   const Sensitivity sensitivity = sensitivity_of(common, mixed, rounding, request, pool);
   const MixedPrecision precision(plan, sensitivity, types, metadata);
   if (!mixed.target_size.empty()) {

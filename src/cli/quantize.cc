@@ -15,10 +15,10 @@
 #include "cli/rounding.h"
 #include "container/imatrix.h"
 #include "model/metadata.h"
+#include "quantize/layerwise/rehearsal.h"
 #include "quantize/pipeline.h"
 #include "quantize/prior.h"
 #include "quantize/provenance.h"
-#include "quantize/rehearsal.h"
 
 namespace lowbit {
 namespace {

@@ -8,8 +8,8 @@
 
 #include "base/error.h"
 #include "quantize/directory.h"
+#include "quantize/layerwise/rehearsal.h"
 #include "quantize/provenance.h"
-#include "quantize/rehearsal.h"
 
 namespace lowbit {
 namespace {

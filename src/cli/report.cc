@@ -7,7 +7,7 @@
 
 #include "base/file.h"
 #include "evaluate/weight_error.h"
-#include "quantize/overlap.h"
+#include "quantize/calibration/overlap.h"
 
 namespace lowbit {
 namespace {

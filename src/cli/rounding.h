@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "cli/command.h"
-#include "quantize/calibration_text.h"
-#include "quantize/layerwise.h"
+#include "quantize/calibration/text.h"
+#include "quantize/layerwise/layerwise.h"
 
 namespace lowbit {
 

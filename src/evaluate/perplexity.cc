@@ -49,7 +49,7 @@ class Scorer {
 };
 
 std::vector<int32_t> cut(const EvaluatedModel& model, std::string_view text, const EvaluateOptions& options) {
-  const ChunkOptions chunks{options.context, options.chunks, false, !options.hugging_face};
+  const ChunkOptions chunks{options.context, options.chunks, false, !options.hugging_face, options.text_name};
   return chunk_tokens(model.transformer.config(), model.tokenizer, text, chunks);
 }
 

@@ -7,10 +7,11 @@
 #include "base/error.h"
 #include "base/progress.h"
 #include "evaluate/divergence.h"
+#include "evaluate/gptq_shares.h"
 #include "evaluate/sensitivity_layers.h"
 #include "model/layer_pass.h"
-#include "quantize/calibrate.h"
-#include "quantize/layer_stream.h"
+#include "quantize/calibration/calibrate.h"
+#include "quantize/layerwise/layer_stream.h"
 #include "quantize/pipeline.h"
 
 namespace lowbit {
@@ -21,6 +22,7 @@ constexpr int64_t kInputSamples = 32;  // for the channels' second moments
 constexpr int64_t kLength = kSensitivityLength;
 constexpr int64_t kLogitRows = 64;
 constexpr int64_t kErrorRows = 256;  // of a matrix, evenly spread, on which relative errors are measured
+constexpr int64_t kShareRows = 64;   // the same, on which it is measured what GPTQ leaves of them
 
 /// The encoding of a matrix that is changed alone: coarse enough to show, fine enough to stay in the quadratic range.
 const Encoding& probe_encoding(int64_t cols) {
@@ -81,6 +83,7 @@ class Meter {
     }
     finish();
     interpolate(layers);
+    apply_shares();
     return std::move(out_);
   }
 
@@ -111,6 +114,11 @@ class Meter {
     uint64_t bytes = 0;
     LayerWeights weights = load_layer(source_, l, pool_, bytes);
     SquareSums sums(pool_);
+    const bool shares = request_.gptq && l == static_cast<int>(config_.layers) / 2;
+    if (shares) {
+      std::vector<float> inputs = inputs_;
+      forward(weights, inputs, &shares_);
+    }
     forward(weights, inputs_, &sums);
     for (Probe& probe : probes_) forward(weights, probe.x, nullptr);
     for (const auto [role, member] : kLayerMatrices) {
@@ -118,6 +126,7 @@ class Meter {
       const size_t matrix = index_.at(gguf_name(id));
       const std::vector<float> squares = sums.means(id);
       measure_errors(matrix, squares);
+      if (shares) measure_shares(matrix, id);
       if (!measured) continue;
       Probe probe;
       probe.matrix = matrix;
@@ -172,6 +181,24 @@ class Meter {
       sum += whole[i];
     }
     return sum > 0 ? errors / sum : 0;
+  }
+
+  void measure_shares(size_t matrix, const WeightId& id) {
+    const OutputTensor& tensor = planned_[matrix]->tensor;
+    const int64_t rows = tensor.rows(), cols = tensor.cols(), count = std::min(rows, kShareRows);
+    std::vector<float> some(static_cast<size_t>(count * cols));
+    for (int64_t i = 0; i < count; ++i) {
+      read_output_rows(*source_.store, tensor, i * rows / count, 1, some.data() + i * cols);
+    }
+    shares_.measure(id, some, candidates_for(request_.candidates, cols));
+  }
+
+  /// What GPTQ will round has its share of the errors left.
+  void apply_shares() {
+    for (size_t i = 0; i < planned_.size(); ++i) {
+      if (!request_.gptq || !planned_[i]->layerwise) continue;
+      for (auto& [to, error] : out_.matrices[i].errors) error *= shares_.share(*to);
+    }
   }
 
   void measure_errors(size_t matrix, const std::vector<float>& squares) {
@@ -322,6 +349,7 @@ class Meter {
   int64_t tokens_ = 0;  // of the probes
   std::vector<float> base_, inputs_;
   std::vector<Probe> probes_;
+  GptqShares shares_{pool_};
   Sensitivity out_;
 };
 
@@ -372,7 +400,9 @@ uint64_t sensitivity_memory(const SensitivityRequest& request, int threads) {
   const uint64_t states = (probes + 2) * tokens * row;  // of the changed models, the original, and one on its way
   const uint64_t logits = 2 * u(kLogitRows * c.vocab) * kFloat;
   // A changed matrix is there twice in 16 bits while it is packed.
-  const uint64_t layers = states + request.text.inputs.size() * row + slice + layer + 2 * kHalf * largest + rows;
+  const auto inputs = std::ssize(request.text.inputs);
+  const uint64_t shares = request.gptq ? u(inputs) * row + GptqShares::memory(c, inputs) : 0;
+  const uint64_t layers = states + u(inputs) * row + slice + layer + 2 * kHalf * largest + rows + shares;
   const uint64_t answers = states / 2 + 2 * tokens * row + slice + output + 2 * kHalf * u(c.vocab) * h + logits;
   return std::max({layers, answers, states + slice + output});
 }

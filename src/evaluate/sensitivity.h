@@ -6,7 +6,7 @@
 #include <utility>
 #include <vector>
 
-#include "quantize/calibration_text.h"
+#include "quantize/calibration/text.h"
 #include "quantize/plan.h"
 
 namespace lowbit {
@@ -44,6 +44,7 @@ struct SensitivityRequest {
   const Plan& plan;  ///< its matrices, with the importance that their scales will be searched with
   std::vector<const Encoding*> candidates;
   SensitivityText text;
+  bool gptq = false;  ///< matrices of layers will be rounded by GPTQ
 };
 
 /// Encodings that mixed precision draws from unless it is told otherwise; for rows of `cols` weights, those of a list

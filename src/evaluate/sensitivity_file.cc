@@ -39,6 +39,7 @@ std::string sensitivity_key(const SensitivityRequest& request) {
   hash.add(fingerprint(*request.source.store));
   hash.add(std::as_bytes(std::span(request.text.probes)));
   hash.add(std::as_bytes(std::span(request.text.inputs)));
+  hash.add(std::string_view(request.gptq ? "gptq" : "nearest"));
   for (const PlannedTensor& t : request.plan.tensors) {
     if (!is_matrix(t.tensor.id)) continue;
     hash.add(std::string_view(t.tensor.name));

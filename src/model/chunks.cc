@@ -24,8 +24,8 @@ std::vector<int32_t> chunk_tokens(const ModelConfig& model, const Tokenizer& tok
   std::vector<int32_t> tokens = tokenizer.encode(text, true, options.parse_special);
   const int64_t chunks = static_cast<int64_t>(tokens.size()) / options.size;
   if (chunks < 2) {
-    fail("the text has only {} tokens: give one of at least {} (two chunks of {})", tokens.size(), 2 * options.size,
-         options.size);
+    fail("{} has only {} tokens: give a text of at least {} (two chunks of {})", options.name, tokens.size(),
+         2 * options.size, options.size);
   }
   tokens.resize(static_cast<size_t>((options.limit == 0 ? chunks : std::min(chunks, options.limit)) * options.size));
   const TokenizerData& data = tokenizer.data();

@@ -11,10 +11,11 @@
 namespace lowbit {
 
 struct ChunkOptions {
-  int64_t size = 512;          ///< tokens a chunk
-  int64_t limit = 0;           ///< at most so many chunks; 0: all full ones
-  bool parse_special = false;  ///< read special tokens out of the text
-  bool bos = true;             ///< the first token of each chunk gives way to BOS if the model wants one
+  int64_t size = 512;                  ///< tokens a chunk
+  int64_t limit = 0;                   ///< at most so many chunks; 0: all full ones
+  bool parse_special = false;          ///< read special tokens out of the text
+  bool bos = true;                     ///< the first token of each chunk gives way to BOS if the model wants one
+  std::string_view name = "the text";  ///< for messages
 };
 
 /// The tokens of a text but for one newline at its end, in full chunks one after another; what is left over at the end

@@ -39,6 +39,10 @@ class Inputs {
   void release() {
     for (Activations& form : forms_) form = Activations();
     std::fill_n(ready_, kForms, false);
+    rest_ = std::vector<float>();
+    first_outlier_ = std::vector<size_t>();
+    outlier_columns_ = std::vector<int32_t>();
+    outliers_ = std::vector<float>();
   }
   const Activations& of(const Linear& linear, const Kernels& kernels, ThreadPool& pool);
   /// Adds to out[tokens, rows], for the rows of panels [begin, end), what of() kept apart.

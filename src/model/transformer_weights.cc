@@ -3,6 +3,7 @@
 #include <numeric>
 
 #include "base/error.h"
+#include "kernel/columns.h"
 #include "model/layout.h"
 
 namespace lowbit {
@@ -42,6 +43,10 @@ class Loader {
     out.columns.assign(info.column_order().begin(), info.column_order().end());
     out.w = pack_matrix(*info.encoding, rows, cols, store_.data(info).data(), order.empty() ? nullptr : order.data(),
                         pool_);
+    if (out.inputs.outlier > 0 && !traits(out.w.view().family).is_float && !has_columns(out.w)) {
+      fail("{}: tensor {}: outliers of its inputs cannot be kept, as its {} weights are not 8 bits wide",
+           store_.where(), info.name, info.encoding->name);
+    }
     store_.drop(info);
     bytes_ += out.w.bytes();
     id.bias = true;

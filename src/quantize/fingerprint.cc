@@ -24,7 +24,7 @@ std::string fingerprint(const TensorStore& store) {
     const uint64_t count = tensor->bytes <= kPieces * kPieceBytes ? 1 : kPieces;
     const uint64_t size = count == 1 ? tensor->bytes : kPieceBytes;
     for (uint64_t i = 0; i < count; ++i) {
-      const uint64_t begin = count == 1 ? 0 : (tensor->bytes - size) / (count - 1) * i;
+      const uint64_t begin = count == 1 ? 0 : (tensor->bytes - size) * i / (count - 1);
       piece.resize(size);
       store.read(*tensor, begin, piece);
       hash.add(std::span<const std::byte>(piece));

@@ -7,8 +7,8 @@
 #include "base/json.h"
 #include "container/imatrix.h"
 #include "model/source.h"
-#include "quantize/calibration_text.h"
-#include "quantize/layerwise.h"
+#include "quantize/calibration/text.h"
+#include "quantize/layerwise/layerwise.h"
 
 namespace lowbit {
 

@@ -96,7 +96,7 @@ def text_that_is_none(model, folder):
             nothing_left(folder)
         refused("quantize", model, folder / "out.gguf", "--target-bpw", 4, "--calib", text, says=name)
         if name != "bytes.txt":  # which llama-imatrix takes, and so does calibrate
-            refused("calibrate", model, "--text", text, "-o", folder / "out.imatrix", says="the text has only")
+            refused("calibrate", model, "--text", text, "-o", folder / "out.imatrix", says=f"{name} has only")
         nothing_left(folder)
 
 

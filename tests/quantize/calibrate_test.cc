@@ -1,4 +1,4 @@
-#include "quantize/calibrate.h"
+#include "quantize/calibration/calibrate.h"
 
 #include <gmock/gmock.h>
 

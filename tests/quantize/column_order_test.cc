@@ -9,9 +9,9 @@
 
 #include "base/error.h"
 #include "quantize/assign/gptq_groups.h"
-#include "quantize/cholesky.h"
-#include "quantize/layer_problem.h"
-#include "quantize/layerwise.h"
+#include "quantize/layerwise/cholesky.h"
+#include "quantize/layerwise/layer_problem.h"
+#include "quantize/layerwise/layerwise.h"
 #include "quantize/scheme.h"
 
 namespace lowbit {

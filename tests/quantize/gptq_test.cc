@@ -10,10 +10,10 @@
 #include "base/error.h"
 #include "model/tiny_model.h"
 #include "quantize/assign/gptq_groups.h"
-#include "quantize/cholesky.h"
 #include "quantize/encode.h"
-#include "quantize/layerwise.h"
-#include "quantize/linalg.h"
+#include "quantize/layerwise/cholesky.h"
+#include "quantize/layerwise/layerwise.h"
+#include "quantize/layerwise/linalg.h"
 #include "quantize/memory_writer.h"
 
 namespace lowbit {

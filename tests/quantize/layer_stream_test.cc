@@ -1,4 +1,4 @@
-#include "quantize/layer_stream.h"
+#include "quantize/layerwise/layer_stream.h"
 
 #include <gtest/gtest.h>
 

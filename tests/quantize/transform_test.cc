@@ -11,7 +11,7 @@
 #include "base/error.h"
 #include "model/tiny_model.h"
 #include "model/transformer.h"
-#include "quantize/layerwise.h"
+#include "quantize/layerwise/layerwise.h"
 #include "quantize/memory_writer.h"
 #include "quantize/transform/channel_scales.h"
 #include "quantize/transform/folding.h"

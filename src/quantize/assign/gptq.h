@@ -9,7 +9,7 @@
 
 #include "encoding/encoding.h"
 #include "quantize/assign/column_order.h"
-#include "quantize/linalg.h"
+#include "quantize/layerwise/linalg.h"
 
 namespace lowbit {
 

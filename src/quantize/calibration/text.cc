@@ -1,4 +1,4 @@
-#include "quantize/calibration_text.h"
+#include "quantize/calibration/text.h"
 
 #include <fmt/ranges.h>
 
@@ -10,7 +10,7 @@
 
 #include "base/error.h"
 #include "base/hash.h"
-#include "quantize/calibration_documents.h"
+#include "quantize/calibration/documents.h"
 
 namespace lowbit {
 namespace {
@@ -23,9 +23,9 @@ constexpr int64_t kBytesPerToken = 32;
 /// Documents looked through for one that fills a sample's end.
 constexpr size_t kLookAhead = 64;
 
-/// Percent of the samples that prose, code, mathematics, languages and chat give: by what models are used for, not by
+/// Percent of the samples that prose, articles, code, mathematics, languages and chat give: by what models are used for, not by
 /// how many tokens a vocabulary needs for Thai.
-constexpr std::array<int64_t, 5> kMixWeights = {30, 25, 15, 18, 12};
+constexpr std::array<int64_t, 6> kMixWeights = {18, 26, 20, 12, 13, 11};
 
 void check(const ModelConfig& model, const CalibrationOptions& options) {
   if (options.samples < 0) fail("calibration: the number of samples must be 0 (all) or more, not {}", options.samples);

@@ -7,7 +7,7 @@
 
 #include "base/thread_pool.h"
 #include "quantize/directory.h"
-#include "quantize/layerwise.h"
+#include "quantize/layerwise/layerwise.h"
 #include "quantize/plan.h"
 
 namespace lowbit {

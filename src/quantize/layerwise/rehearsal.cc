@@ -1,4 +1,4 @@
-#include "quantize/rehearsal.h"
+#include "quantize/layerwise/rehearsal.h"
 
 #include <algorithm>
 #include <chrono>

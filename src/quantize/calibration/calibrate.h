@@ -8,7 +8,7 @@
 
 #include "container/imatrix.h"
 #include "model/transformer.h"
-#include "quantize/calibration_text.h"
+#include "quantize/calibration/text.h"
 #include "text/tokenizer.h"
 
 namespace lowbit {

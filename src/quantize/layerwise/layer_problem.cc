@@ -1,12 +1,12 @@
-#include "quantize/layer_problem.h"
+#include "quantize/layerwise/layer_problem.h"
 
 #include <algorithm>
 #include <cmath>
 
 #include "base/error.h"
-#include "quantize/calibrate.h"
-#include "quantize/cholesky.h"
-#include "quantize/layerwise.h"
+#include "quantize/calibration/calibrate.h"
+#include "quantize/layerwise/cholesky.h"
+#include "quantize/layerwise/layerwise.h"
 
 namespace lowbit {
 namespace {

@@ -14,7 +14,7 @@
 #include "container/gguf.h"
 #include "quantize/assign/gptq.h"
 #include "quantize/directory.h"
-#include "quantize/journal.h"
+#include "quantize/layerwise/journal.h"
 #include "quantize/plan.h"
 #include "quantize/transform/search.h"
 

@@ -1,4 +1,4 @@
-#include "quantize/linalg.h"
+#include "quantize/layerwise/linalg.h"
 
 #include <algorithm>
 #include <cmath>

@@ -1,8 +1,8 @@
 // What layer-by-layer rounding needs, step by step as Layerwise goes through a layer.
 #include <algorithm>
 
-#include "quantize/layer_stream.h"
-#include "quantize/layerwise.h"
+#include "quantize/layerwise/layer_stream.h"
+#include "quantize/layerwise/layerwise.h"
 
 namespace lowbit {
 namespace {

@@ -1,4 +1,4 @@
-#include "quantize/calibrate.h"
+#include "quantize/calibration/calibrate.h"
 
 #include <algorithm>
 #include <cmath>
@@ -74,7 +74,7 @@ ImportanceMatrix SquareSums::result() const {
 
 ImportanceMatrix calibrate(Transformer& model, const Tokenizer& tokenizer, std::string_view text,
                            const std::string& dataset, const CalibrateOptions& options) {
-  const ChunkOptions cut{options.chunk, options.chunks, options.parse_special, true};
+  const ChunkOptions cut{options.chunk, options.chunks, options.parse_special, true, dataset};
   return sums_over(model, chunk_tokens(model.config(), tokenizer, text, cut), options.chunk, dataset);
 }
 

@@ -1,4 +1,4 @@
-#include "quantize/layerwise.h"
+#include "quantize/layerwise/layerwise.h"
 
 #include <algorithm>
 #include <chrono>
@@ -8,8 +8,8 @@
 
 #include "base/error.h"
 #include "base/progress.h"
-#include "quantize/layer_problem.h"
-#include "quantize/layer_stream.h"
+#include "quantize/layerwise/layer_problem.h"
+#include "quantize/layerwise/layer_stream.h"
 
 namespace lowbit {
 namespace {

@@ -1,8 +1,8 @@
-#include "quantize/calibration_documents.h"
+#include "quantize/calibration/documents.h"
 
 #include "base/error.h"
 #include "base/file.h"
-#include "quantize/calibration_mix.h"
+#include "quantize/calibration/mix.h"
 #include "text/chat_template.h"
 #include "text/utf8.h"
 

@@ -1,4 +1,4 @@
-#include "quantize/overlap.h"
+#include "quantize/calibration/overlap.h"
 
 #include <fmt/core.h>
 

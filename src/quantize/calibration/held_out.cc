@@ -1,4 +1,4 @@
-#include "quantize/held_out.h"
+#include "quantize/calibration/held_out.h"
 
 #include <algorithm>
 #include <unordered_set>

@@ -1,4 +1,4 @@
-#include "quantize/journal.h"
+#include "quantize/layerwise/journal.h"
 
 #include <fmt/format.h>
 

@@ -3,7 +3,7 @@
 
 #include <span>
 
-#include "quantize/calibration_text.h"
+#include "quantize/calibration/text.h"
 
 namespace lowbit {
 

@@ -7,7 +7,7 @@
 namespace lowbit {
 
 struct MixPart {
-  std::string_view name;                    ///< "prose", "code", "mathematics", "languages", "chat"
+  std::string_view name;                    ///< "prose", "articles", "code", "mathematics", "languages", "chat"
   std::span<const std::string_view> lines;  ///< JSON: {"source": ..., and "text": ... or "messages": ...}
 };
 

@@ -1,4 +1,4 @@
-#include "quantize/cholesky.h"
+#include "quantize/layerwise/cholesky.h"
 
 #include <algorithm>
 #include <atomic>

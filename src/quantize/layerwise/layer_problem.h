@@ -9,7 +9,7 @@
 
 #include "base/thread_pool.h"
 #include "quantize/assign/gptq.h"
-#include "quantize/linalg.h"
+#include "quantize/layerwise/linalg.h"
 
 namespace lowbit {
 

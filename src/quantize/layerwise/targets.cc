@@ -6,7 +6,7 @@
 #include "base/error.h"
 #include "quantize/assign/gptq_groups.h"
 #include "quantize/encode.h"
-#include "quantize/layerwise.h"
+#include "quantize/layerwise/layerwise.h"
 #include "quantize/pipeline.h"
 
 namespace lowbit {
