@@ -47,7 +47,7 @@ void for_groups(const GroupFormat& f, int64_t rows, int64_t cols, ThreadPool& po
 }  // namespace
 
 GroupMatrix quantize_groups(const GroupFormat& format, GroupSearch search, const float* weights, int64_t rows,
-                            int64_t cols, const float* importance, ThreadPool& pool) {
+                            int64_t cols, const float* importance, ThreadPool& pool, const GroupGrams* grams) {
   GroupMatrix out;
   out.format = format;
   out.rows = rows;
@@ -60,7 +60,8 @@ GroupMatrix quantize_groups(const GroupFormat& format, GroupSearch search, const
       for (int64_t i = 0; i < run.count; ++i) counted[static_cast<size_t>(i)] = importance[(run.begin + i) % cols];
     }
     const GroupParameters p =
-        search_group(format, search, weights + run.begin, counted.empty() ? nullptr : counted.data(), run.count);
+        search_group(format, search, weights + run.begin, counted.empty() ? nullptr : counted.data(), run.count,
+                     grams == nullptr ? nullptr : grams->at(run.begin % cols));
     out.scales[static_cast<size_t>(g)] = p.scale;
     if (!out.zeros.empty()) out.zeros[static_cast<size_t>(g)] = p.zero;
   });

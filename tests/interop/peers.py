@@ -1,7 +1,10 @@
 """Where the real peers are, and how to skip a test whose peer is absent."""
 import json
+import math
 import os
 import pathlib
+import re
+import statistics
 import subprocess
 import sys
 
@@ -71,6 +74,20 @@ def python_json(code, *arguments):
     if done.returncode:
         sys.exit(done.stderr[-3000:])
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def chunk_nll(text):
+    """Mean -log p of each chunk, from the perplexities up to each that llama-perplexity --kl-divergence prints."""
+    perplexities = [float(p) for p in re.findall(r"^ *\d+ +([\d.]+) ± ", text, re.MULTILINE)]
+    totals = [0.0] + [(i + 1) * math.log(p) for i, p in enumerate(perplexities)]
+    return [after - before for before, after in zip(totals, totals[1:])]
+
+
+def paired(ours, theirs):
+    """Mean difference and its standard error."""
+    assert len(ours) == len(theirs) > 1, (len(ours), len(theirs))
+    differences = [a - b for a, b in zip(ours, theirs)]
+    return statistics.mean(differences), statistics.stdev(differences) / math.sqrt(len(differences))
 
 
 class Checks:

@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """lowbit eval against llama-perplexity, on the same GGUF files made by llama-quantize.
 
-LOWBIT_TYPES (default "F16 Q8_0 Q4_K_M Q2_K") names the types, LOWBIT_CHUNKS (default 40) the chunks of 512 tokens.
+LOWBIT_TYPES (default "F16 Q8_0 Q4_K_M Q2_K") names the types, LOWBIT_CHUNKS (default 40) the chunks of 512 tokens (0: all of
+wiki.test.raw). Both round activations, and that rounding is chaotic (docs/quality.md): perplexities are compared in pairs of
+chunks, and a file fails if 0.2 % is ruled out by two standard errors. F16 and the base must agree within 0.2 % as they are.
 """
 import os
 import pathlib
@@ -44,22 +46,25 @@ def main():
             scratch = pathlib.Path(scratch)
             base, logits, file = scratch / "f16.gguf", scratch / "logits", scratch / "quantized.gguf"
             peers.run(peers.LOWBIT, "convert", models / name, base)
-            out = peers.run(llama / "llama-perplexity", "-m", base, "-f", text, "--chunks", chunks,
+            out = peers.run(llama / "llama-perplexity", "-m", base, "-f", text, "--chunks", chunks if chunks != "0" else "-1",
                               "--kl-divergence-base", logits)
             theirs = float(re.search(r"Final estimate: PPL = (\S+)", out).group(1))
             ours = peers.lowbit_json("eval", base, "--text", text, "--chunks", chunks)
             checks.near(f"{name} base perplexity", ours["perplexity"], theirs, relative=0.002)
             for kind in types:
                 peers.run(llama / "llama-quantize", base, file, kind)
-                theirs = figures(peers.run(llama / "llama-perplexity", "-m", file, "--kl-divergence",
-                                             "--kl-divergence-base", logits))
+                printed = peers.run(llama / "llama-perplexity", "-m", file, "--kl-divergence", "--kl-divergence-base", logits)
+                theirs = figures(printed)
                 ours = peers.lowbit_json("eval", file, "--text", text, "--chunks", chunks, "--reference", base)
                 label = f"{name} {kind}"
-                checks.near(f"{label} perplexity", ours["perplexity"], theirs["perplexity"], relative=0.002)
+                difference, error = peers.paired(ours["chunk_nll"], peers.chunk_nll(printed))
+                margin = 0 if kind == "F16" else 2 * error
+                checks.true(f"{label} perplexity: ours {ours['perplexity']:.4f}, theirs {theirs['perplexity']:.4f}, "
+                            f"{100 * difference:+.3f} % +- {100 * error:.3f} %", abs(difference) <= 0.002 + margin)
                 checks.near(f"{label} perplexity_error", ours["perplexity_error"], theirs["perplexity_error"],
                             relative=0.01)
                 checks.near(f"{label} perplexity_ratio", ours["perplexity_ratio"], theirs["perplexity_ratio"],
-                            relative=0.003)
+                            relative=0.003 + margin)
                 # Both round activations, each in its way: divergences of the order of that noise differ.
                 for key in ("mean_kld", "median_kld", "kld_p90", "kld_p99"):
                     checks.near(f"{label} {key}", ours[key], theirs[key], relative=0.05, absolute=0.002)

@@ -31,26 +31,12 @@ AGREEMENT = 0.002  # of perplexities
 LARGEST_ERROR = 0.01  # a standard error beyond which nothing can be told
 
 
-def chunk_nll(text):
-    """Mean -log p of each chunk, from the perplexities up to each that llama-perplexity --kl-divergence prints."""
-    perplexities = [float(p) for p in re.findall(r"^ *\d+ +([\d.]+) ± ", text, re.MULTILINE)]
-    totals = [0.0] + [(i + 1) * math.log(p) for i, p in enumerate(perplexities)]
-    return [after - before for before, after in zip(totals, totals[1:])]
-
-
-def paired(ours, theirs):
-    """Mean difference and its standard error."""
-    assert len(ours) == len(theirs) == CHUNKS, (len(ours), len(theirs))
-    differences = [a - b for a, b in zip(ours, theirs)]
-    return statistics.mean(differences), statistics.stdev(differences) / math.sqrt(CHUNKS)
-
-
 def divergence(llama, model, base):
     text = peers.run(llama / "bin/llama-perplexity", "-m", model, "--kl-divergence", "--kl-divergence-base", base)
     found = re.search(r"Mean    KLD:\s*([-\d.e]+)", text)
     perplexity = re.search(r"Mean PPL\(Q\)\s*:\s*([\d.]+)", text)
     assert found and perplexity, text[-2000:]
-    return float(found[1]), float(perplexity[1]), chunk_nll(text)
+    return float(found[1]), float(perplexity[1]), peers.chunk_nll(text)
 
 
 def compare(llama, data, f16, folder, base, kind, stats):
@@ -61,7 +47,7 @@ def compare(llama, data, f16, folder, base, kind, stats):
     our_kld, our_ppl, our_nll = divergence(llama, ours, base)
     their_kld, their_ppl, _ = divergence(llama, theirs, base)
     seen = peers.lowbit_json("eval", ours, "--text", data / "wiki.test.raw", "--chunks", CHUNKS)
-    difference, error = paired(seen["chunk_nll"], our_nll)
+    difference, error = peers.paired(seen["chunk_nll"], our_nll)
     return {"size": ours.stat().st_size / theirs.stat().st_size, "ours": our_kld, "theirs": their_kld,
             "our_ppl": our_ppl, "their_ppl": their_ppl, "difference": difference, "error": error}
 

@@ -226,7 +226,7 @@ TEST_F(CalibrationText, ATemplateThatRefusesTheBuiltInConversationsIsNoted) {
   const CalibrationTokens tokens = calibration_tokens(model_, refusing, {});
   EXPECT_EQ(tokens.ids, calibration_tokens(model_, tokenizer_, {}).ids) << "as without a template";
   EXPECT_THAT(tokens.note,
-              HasSubstr("chat template does not print " + std::to_string(read_calibration({})[4].documents.size())));
+              HasSubstr("chat template does not print " + std::to_string(read_calibration({}).back().documents.size())));
 }
 
 TEST_F(CalibrationText, SpecialTokensInPlainTextAreWordsUnlessAskedFor) {

@@ -7,6 +7,7 @@
 #include <random>
 
 #include "base/error.h"
+#include "quantize/layerwise/group_grams.h"
 #include "quantize/quantize_groups.h"
 #include "quantize/scheme.h"
 
@@ -43,6 +44,61 @@ double squared_error(const GroupMatrix& m, const std::vector<float>& x) {
 }
 
 constexpr int64_t kRows = 8, kCols = 200;  // the last group of a row is short
+
+/// Inputs whose channels have something in common, and what that makes of a group.
+GroupGrams grams_of(int64_t cols, int64_t group, std::vector<float>& importance) {
+  ThreadPool pool(2);
+  const std::vector<float> noise = gaussian(static_cast<size_t>(256 * cols), 5, 1), common = gaussian(256, 6, 1);
+  std::vector<float> x = noise;
+  for (size_t i = 0; i < x.size(); ++i) x[i] += 2 * common[i / static_cast<size_t>(cols)];
+  GroupGramSums sums(cols, group);
+  sums.add(x.data(), 100, pool);
+  sums.add(x.data() + 100 * cols, 156, pool);
+  GroupGrams out = sums.take_mean();
+  for (int64_t c = 0; c < cols; ++c) {
+    const int64_t begin = c / group * group, width = std::min(group, cols - begin);
+    importance.push_back(out.at(begin)[(c - begin) * (width + 1)]);
+  }
+  return out;
+}
+
+double output_error(const GroupMatrix& m, const std::vector<float>& x, const GroupGrams& grams) {
+  std::vector<float> y(x.size());
+  decode(m, y.data());
+  double sum = 0;
+  for (int64_t begin = 0; begin < m.cols; begin += grams.group) {
+    const int64_t width = std::min(grams.group, m.cols - begin);
+    for (int64_t r = 0; r < m.rows; ++r) {
+      const auto e = [&](int64_t i) {
+        return static_cast<double>(x[r * m.cols + begin + i] - y[r * m.cols + begin + i]);
+      };
+      for (int64_t i = 0; i < width; ++i) {
+        for (int64_t j = 0; j < i; ++j) sum += 2 * e(i) * e(j) * static_cast<double>(grams.at(begin)[i * width + j]);
+        sum += e(i) * e(i) * static_cast<double>(grams.at(begin)[i * (width + 1)]);
+      }
+    }
+  }
+  return sum;
+}
+
+TEST(QuantizeGroups, RangesChosenByTheOutputLoseLessOfIt) {
+  constexpr int64_t kGroup = 32, kColumns = 80;  // the last group is short
+  ThreadPool pool(2);
+  std::vector<float> importance;
+  const GroupGrams grams = grams_of(kColumns, kGroup, importance);
+  const std::vector<float> x = gaussian(16 * kColumns, 7);
+  for (const GroupZero zero : {GroupZero::Fixed, GroupZero::Integer, GroupZero::Float}) {
+    GroupFormat f;
+    f.bits = 4;
+    f.group = kGroup;
+    f.zero = zero;
+    const auto error = [&](const GroupGrams* by) {
+      return output_error(quantize_groups(f, GroupSearch::Squares, x.data(), 16, kColumns, importance.data(), pool, by),
+                          x, grams);
+    };
+    EXPECT_LT(error(&grams), 0.8 * error(nullptr));
+  }
+}
 
 TEST(QuantizeGroups, NoOtherCodeIsNearer) {
   const std::vector<float> x = gaussian(kRows * kCols, 1);

@@ -10,6 +10,7 @@
 #include "encoding/encoding.h"
 #include "quantize/assign/column_order.h"
 #include "quantize/layerwise/linalg.h"
+#include "quantize/search/group.h"
 
 namespace lowbit {
 
@@ -22,6 +23,7 @@ struct GptqProblem {
   /// value that costs least while all else stays.
   int sweeps = 0;
   ColumnRanks ranks{};
+  GroupGrams grams{};    ///< for nearest codes whose ranges are chosen by the output; empty: by `importance`
   float input_peak = 0;  ///< the greatest magnitude among the inputs, where LayerwiseOptions::input_peaks asks for it
 };
 

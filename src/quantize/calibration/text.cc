@@ -23,8 +23,8 @@ constexpr int64_t kBytesPerToken = 32;
 /// Documents looked through for one that fills a sample's end.
 constexpr size_t kLookAhead = 64;
 
-/// Percent of the samples that prose, articles, code, mathematics, languages and chat give: by what models are used for, not by
-/// how many tokens a vocabulary needs for Thai.
+/// Percent of the samples that prose, articles, code, mathematics, languages and chat give: by what models are used
+/// for, not by how many tokens a vocabulary needs for Thai.
 constexpr std::array<int64_t, 6> kMixWeights = {18, 26, 20, 12, 13, 11};
 
 void check(const ModelConfig& model, const CalibrationOptions& options) {

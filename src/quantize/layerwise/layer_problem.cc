@@ -26,14 +26,16 @@ std::vector<float> in_order(const std::vector<float>& x, int64_t rows, const Col
 
 }  // namespace
 
-LayerProblem::LayerProblem(const LayerwiseOptions& options, int64_t cols, int64_t residual, ThreadPool& pool)
+LayerProblem::LayerProblem(const LayerwiseOptions& options, int64_t cols, int64_t residual, ThreadPool& pool,
+                           int64_t group)
     : options_(options),
       cols_(cols),
       pool_(pool),
       squares_(options.gptq ? 0 : static_cast<size_t>(cols)),
       inputs_(options.gptq ? cols : 0, options.gptq ? cols : 0, true),
       cross_(options.gptq && options.alpha > 0 ? cols : 0, cols, false),
-      error_(options.gptq && options.beta > 0 ? residual : 0, cols, false) {
+      error_(options.gptq && options.beta > 0 ? residual : 0, cols, false),
+      groups_(cols, group) {
   problem_.sweeps = options.sweeps;
 }
 
@@ -42,6 +44,7 @@ void LayerProblem::add_inputs(const float* x, int64_t tokens) {
   if (options_.input_peaks) {
     for (int64_t i = 0; i < tokens * cols_; ++i) problem_.input_peak = std::max(problem_.input_peak, std::fabs(x[i]));
   }
+  if (!groups_.empty()) groups_.add(x, tokens, pool_);
   if (options_.gptq) return inputs_.add(x, x, tokens, pool_);
   add_squares(x, tokens, cols_, squares_.data(), pool_);
 }
@@ -56,6 +59,7 @@ void LayerProblem::add_lacking(const float* quantized, const float* lacking, int
 
 void LayerProblem::close(const std::string& what) {
   if (options_.gptq) problem_.hessian = inputs_.take_mean();
+  if (!groups_.empty()) problem_.grams = groups_.take_mean();
   for (int64_t i = 0; i < cols_; ++i) {
     const float mean_square =
         options_.gptq

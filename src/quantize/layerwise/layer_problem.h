@@ -9,6 +9,7 @@
 
 #include "base/thread_pool.h"
 #include "quantize/assign/gptq.h"
+#include "quantize/layerwise/group_grams.h"
 #include "quantize/layerwise/linalg.h"
 
 namespace lowbit {
@@ -17,8 +18,9 @@ struct LayerwiseOptions;
 
 class LayerProblem {
  public:
-  /// For matrices of `cols` columns. `residual`: the width of the residual stream if they write to it, else 0.
-  LayerProblem(const LayerwiseOptions& options, int64_t cols, int64_t residual, ThreadPool& pool);
+  /// For matrices of `cols` columns. `residual`: the width of the residual stream if they write to it, else 0. `group`:
+  /// of the columns whose GptqProblem::grams are wanted, or 0.
+  LayerProblem(const LayerwiseOptions& options, int64_t cols, int64_t residual, ThreadPool& pool, int64_t group = 0);
 
   int64_t cols() const { return cols_; }
   bool wants_original() const { return !cross_.empty(); }
@@ -57,6 +59,7 @@ class LayerProblem {
   int64_t tokens_ = 0;
   std::vector<double> squares_;  // sums of squares a channel, where no more is needed
   Gram inputs_, cross_, error_;
+  GroupGramSums groups_;
   std::vector<float> pull_;    // [cols, cols] alpha (cross - H)
   std::vector<float> lack_;    // [residual, cols] beta error
   std::vector<float> wanted_;  // [rows, cols], brought forward

@@ -234,7 +234,7 @@ class Layerwise {
   }
 
   void attention_inputs(int layer) {
-    LayerProblem problem(options_, config_.hidden, 0, pool_);
+    LayerProblem problem(options_, config_.hidden, 0, pool_, clipped_group({Role::Q, layer}));
     for_slices([](LayerStream& stream, int64_t) { stream.pass.normalize(stream.weights.attention_norm); },
                [&](int64_t begin, int64_t count) { add(problem, Role::Q, &LayerPass::normed, begin, count); });
     round({{Role::Q, layer}, {Role::K, layer}, {Role::V, layer}}, problem);
@@ -252,7 +252,8 @@ class Layerwise {
   }
 
   void attention_output(int layer) {
-    LayerProblem problem(options_, quantized_.pass.q_dim, config_.hidden, pool_);
+    LayerProblem problem(options_, quantized_.pass.q_dim, config_.hidden, pool_,
+                         clipped_group({Role::AttentionOutput, layer}));
     for_slices(attend, [&](int64_t begin, int64_t count) {
       add(problem, Role::AttentionOutput, &LayerPass::attended, begin, count);
     });
@@ -263,7 +264,7 @@ class Layerwise {
   }
 
   void ffn_inputs(int layer) {
-    LayerProblem problem(options_, config_.hidden, 0, pool_);
+    LayerProblem problem(options_, config_.hidden, 0, pool_, clipped_group({Role::Gate, layer}));
     for_slices(
         [](LayerStream& stream, int64_t begin) {
           stream.bring_attended(begin);
@@ -280,7 +281,7 @@ class Layerwise {
   }
 
   void down(int layer) {
-    LayerProblem problem(options_, config_.ffn, config_.hidden, pool_);
+    LayerProblem problem(options_, config_.ffn, config_.hidden, pool_, clipped_group({Role::Down, layer}));
     for_slices(
         [](LayerStream& stream, int64_t) {
           stream.pass.normalize(stream.weights.ffn_norm);
@@ -328,6 +329,12 @@ class Layerwise {
     std::vector<float> out(static_cast<size_t>(info.elements()));
     read_rows(*source_.store, info, 0, info.rows(), out.data());
     return out;
+  }
+
+  /// Nearest codes of AWQ have their ranges chosen by the output.
+  int64_t clipped_group(const WeightId& id) const {
+    const bool clips = !options_.gptq && options_.transform.kind == Transform::Awq && target_.rounds(id);
+    return clips ? target_.clipped_group(id) : 0;
   }
 
   /// The end of gathering. Where memory is short, the passes' is given back until they go on.

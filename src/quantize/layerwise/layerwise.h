@@ -50,6 +50,9 @@ class LayerwiseTarget : public RoundingPreview {
   virtual std::string encoding(const WeightId& id) const = 0;
   /// Consecutive columns of a rounded matrix that share parameters.
   virtual int64_t block(const WeightId& id) const = 0;
+  /// Consecutive columns whose range round() would choose by the error of their output, given GptqProblem::grams; 0:
+  /// none.
+  virtual int64_t clipped_group(const WeightId& id) const = 0;
   /// Rounds and stores rows [first, first + rows) and replaces `weights` by what a reader will decode. Without
   /// problem.spread, to the nearest codes.
   virtual Rounded round(const WeightId& id, int64_t first, std::vector<float>& weights, int64_t rows,

@@ -12,7 +12,8 @@
 namespace lowbit {
 namespace {
 
-constexpr int64_t kRowsPerTask = 16;  // the lanes of encode_rows_gptq
+constexpr int64_t kWidestClipped = 256;  // columns: beyond it, comparing outputs takes longer than all else
+constexpr int64_t kRowsPerTask = 16;     // the lanes of encode_rows_gptq
 
 /// Bytes of `values` as a float type, and in their place what those decode to.
 std::vector<std::byte> encode_dense(const Encoding& type, std::vector<float>& values) {
@@ -65,6 +66,7 @@ class GgufTarget : public Target<PlannedTensor> {
   std::string encoding(const WeightId& id) const override { return std::string(planned(id).encoding->name); }
 
   int64_t block(const WeightId& id) const override { return planned(id).encoding->block; }
+  int64_t clipped_group(const WeightId&) const override { return 0; }
   std::vector<int64_t> hf_order(const WeightId& id) const override {
     return rotary_order(source_.config, id.role, false);
   }
@@ -188,6 +190,10 @@ class DirectoryTarget : public Target<DirectoryTensor> {
   const Encoding& dense(const WeightId& id) const override { return *planned(id).dense; }
   std::string encoding(const WeightId&) const override { return scheme_.name; }
   int64_t block(const WeightId& id) const override { return group_columns(scheme_.format, planned(id).cols()); }
+  int64_t clipped_group(const WeightId& id) const override {
+    const bool possible = scheme_.search == GroupSearch::Squares && scheme_.format.span == GroupSpan::Row;
+    return possible && block(id) <= kWidestClipped ? block(id) : 0;
+  }
   std::vector<int64_t> hf_order(const WeightId&) const override { return {}; }
 
   Rounded round(const WeightId& id, int64_t, std::vector<float>& weights, int64_t rows,
@@ -197,7 +203,7 @@ class DirectoryTarget : public Target<DirectoryTensor> {
     GroupMatrix matrix =
         solved ? quantize_groups_gptq(scheme_.format, scheme_.search, weights.data(), rows, problem, pool_)
                : quantize_groups(scheme_.format, scheme_.search, weights.data(), rows, cols, problem.importance.data(),
-                                 pool_);
+                                 pool_, problem.grams.empty() ? nullptr : &problem.grams);
     decode(matrix, weights.data());
     if (scheme_.static_activations) matrix.input_scale = input_scale(problem.input_peak);
     if (writer_ != nullptr) writer_->put(index(id), matrix);

@@ -25,8 +25,8 @@ struct BlockBatch {
 /// How many blocks of an encoding are searched at once.
 inline int batch_blocks(const Encoding& encoding) { return kLanes / encoding.sub_blocks(); }
 
-/// Fills a batch with `count` blocks: x[b] and importance[b] point to encoding.block floats. importance is nullptr where
-/// there is none, or where it is not needed because the headers are there already.
+/// Fills a batch with `count` blocks: x[b] and importance[b] point to encoding.block floats. importance is nullptr
+/// where there is none, or where it is not needed because the headers are there already.
 void gather(const Encoding& encoding, const float* const* x, const float* const* importance, int count,
             BlockBatch& out);
 

@@ -31,11 +31,39 @@ float lane_sum(const double* lanes) {
   return static_cast<float>(sum);
 }
 
+/// a G b for a symmetric G [count, count], of which the lower triangle is read; the order of additions is fixed.
+double through(const float* gram, const std::vector<float>& a, const std::vector<float>& b) {
+  const size_t count = a.size();
+  double sum = 0;
+  for (size_t i = 0; i < count; ++i) {
+    const float* row = gram + i * count;
+    float of_a[kLanes] = {}, of_b[kLanes] = {};
+    size_t j = 0;
+    for (; j + kLanes <= i; j += kLanes) {
+      for (size_t k = 0; k < kLanes; ++k) {
+        of_a[k] += row[j + k] * a[j + k];
+        of_b[k] += row[j + k] * b[j + k];
+      }
+    }
+    for (size_t k = 0; j + k < i; ++k) {
+      of_a[k] += row[j + k] * a[j + k];
+      of_b[k] += row[j + k] * b[j + k];
+    }
+    float row_a = 0, row_b = 0;
+    for (int k = 0; k < kLanes; ++k) {
+      row_a += of_a[k];
+      row_b += of_b[k];
+    }
+    sum += static_cast<double>(a[i] * (row_b + row[i] * b[i]) + b[i] * row_a);
+  }
+  return sum;
+}
+
 /// One group, with what every candidate needs.
 class Group {
  public:
-  Group(const GroupFormat& format, const float* x, const float* importance, int64_t count)
-      : format_(format), x_(x), count_(count), codes_(static_cast<size_t>(count)) {
+  Group(const GroupFormat& format, const float* x, const float* importance, int64_t count, const float* gram)
+      : format_(format), x_(x), count_(count), gram_(gram), codes_(static_cast<size_t>(count)) {
     range_ = extremes(x, count);
     double sum = 0;
     for (int64_t i = 0; i < count; ++i) sum += static_cast<double>(x[i]) * static_cast<double>(x[i]);
@@ -103,6 +131,7 @@ class Group {
   /// Nearest codes on a grid: the error, and the scale of least error for these codes.
   float measure(GroupParameters p, float* better_scale = nullptr) {
     assign_group(format_, p, x_, count_, codes_.data());
+    if (gram_ != nullptr) return measure_output(p, better_scale);
     const std::span<const float> levels = group_levels(format_);
     double error[kLanes] = {}, lx[kLanes] = {}, ll[kLanes] = {};
     for (int64_t i = 0; i < count_; ++i) {
@@ -117,6 +146,22 @@ class Group {
       *better_scale = sum > 0 ? lane_sum(lx) / sum : p.scale;
     }
     return lane_sum(error);
+  }
+
+  /// measure() by the error of the group's output.
+  float measure_output(GroupParameters p, float* better_scale) const {
+    const std::span<const float> levels = group_levels(format_);
+    std::vector<float> error(static_cast<size_t>(count_)), level(better_scale == nullptr ? 0 : error.size());
+    for (size_t i = 0; i < error.size(); ++i) {
+      const float from_zero = levels[codes_[i]] - p.zero;
+      error[i] = x_[i] - p.scale * from_zero;
+      if (better_scale != nullptr) level[i] = from_zero;
+    }
+    if (better_scale != nullptr) {
+      const double power = through(gram_, level, level);
+      *better_scale = power > 0 ? p.scale + static_cast<float>(through(gram_, level, error) / power) : p.scale;
+    }
+    return static_cast<float>(through(gram_, error, error));
   }
 
   void consider(GroupParameters p) {
@@ -176,6 +221,7 @@ class Group {
   const GroupFormat& format_;
   const float* x_;
   const int64_t count_;
+  const float* const gram_;  ///< or nullptr
   std::vector<uint8_t> codes_;
   std::vector<float> weights_;  ///< what each squared error counts
   Extremes range_;
@@ -217,8 +263,8 @@ GroupParameters Group::half_quadratic() const {
 }  // namespace
 
 GroupParameters search_group(const GroupFormat& format, GroupSearch search, const float* x, const float* importance,
-                             int64_t count) {
-  Group group(format, x, importance, count);
+                             int64_t count, const float* gram) {
+  Group group(format, x, importance, count, gram);
   switch (search) {
     case GroupSearch::AbsMax:
       return format.zero == GroupZero::Fixed ? group.abs_max() : group.min_max(true);

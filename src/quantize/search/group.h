@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "encoding/group.h"
 
@@ -28,9 +29,23 @@ struct GroupParameters {
   float scale = 0, zero = 0;  ///< as the format stores them, unless its scales are doubly quantized
 };
 
+/// What errors cost in a group's output: of each group of consecutive columns, the mean of x x^T over its inputs x, of
+/// which the lower triangle counts. [count, count] of one group after another.
+struct GroupGrams {
+  int64_t group = 0;  ///< columns; the last group may have fewer
+  std::vector<float> values{};
+
+  bool empty() const { return values.empty(); }
+  /// Of the group that begins at this column.
+  const float* at(int64_t column) const { return values.data() + column * group; }
+};
+
 /// Parameters for weights x[count] of one group; importance[count] >= 0, or nullptr. Values must be finite. The same on
 /// every machine. A group of zeros gets a scale that decodes to zeros.
+///
+/// With `gram`, Squares compares ranges by the error of the group's output, e G e, as AWQ's search for clipped ranges
+/// does (Lin et al., arXiv 2306.00978, and its code).
 GroupParameters search_group(const GroupFormat& format, GroupSearch search, const float* x, const float* importance,
-                             int64_t count);
+                             int64_t count, const float* gram = nullptr);
 
 }  // namespace lowbit
