@@ -139,8 +139,12 @@ void print_csv(const Report& report) {
 void print_table(const Report& report) {
   fmt::print("{}: {} of weights, {} kernels\n", report.model, human_bytes(report.weight_bytes), kernels().name);
   for (const Limits& l : report.limits) {
-    fmt::print("{} thread{} at best: reads {:.1f} GB/s, {:.0f} Gop/s on int8, {:.0f} Gop/s in F32\n", l.threads,
-               l.threads == 1 ? "" : "s", l.read_bytes / 1e9, l.code_operations / 1e9, l.float_operations / 1e9);
+    const std::string arithmetic = l.code_operations == 0
+                                       ? std::string("what it computes is not known for this CPU")
+                                       : fmt::format("{:.0f} Gop/s on int8, {:.0f} Gop/s in F32",
+                                                     l.code_operations / 1e9, l.float_operations / 1e9);
+    fmt::print("{} thread{} at best: reads {:.1f} GB/s, {}\n", l.threads, l.threads == 1 ? "" : "s", l.read_bytes / 1e9,
+               arithmetic);
   }
   size_t width = 4;
   for (const Row& row : report.rows) width = std::max(width, row.result.test.name().size());
