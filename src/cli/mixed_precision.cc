@@ -110,8 +110,9 @@ MixedResult choose_types(const Common& common, const MixedOptions& mixed, const 
   CalibrationOptions text = calibration_options(rounding);
   const std::vector<const Encoding*> types = candidates(mixed);
   const Tokenizer tokenizer(read_tokenizer(source));
+  const std::optional<LayerwiseOptions> layerwise = layerwise_options(rounding, false, Transform::None);
   const SensitivityRequest request{source, plan, types, sensitivity_text(source.config, tokenizer, text),
-                                   rounding.rounding == "gptq"};
+                                   layerwise && layerwise->gptq};
   const Sensitivity sensitivity = sensitivity_of(common, mixed, rounding, request, pool);
   const MixedPrecision precision(plan, sensitivity, types, metadata);
   if (!mixed.target_size.empty()) {

@@ -21,15 +21,13 @@ Role first_reader(Role role) {
 void GptqShares::input(const WeightId& weight, const float* x, int64_t tokens, int64_t cols) {
   if (first_reader(weight.role) != weight.role) return;
   problems_.try_emplace(weight.role, options_, cols, 0, pool_).first->second.add_inputs(x, tokens);
-  tokens_[weight.role] += tokens;
 }
 
 void GptqShares::measure(const WeightId& weight, std::span<const float> weights,
                          std::span<const Encoding* const> encodings) {
-  const Role reader = first_reader(weight.role);
-  LayerProblem& problem = problems_.at(reader);
+  LayerProblem& problem = problems_.at(first_reader(weight.role));
   const int64_t cols = problem.cols(), rows = std::ssize(weights) / cols;
-  if (tokens_.at(reader) < cols) return;
+  if (problem.tokens() < cols) return;
   if (problem.problem().importance.empty()) {
     problem.close(gguf_name(weight));
     problem.factor(1);  // columns are taken as they are stored

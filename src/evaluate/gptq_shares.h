@@ -37,7 +37,6 @@ class GptqShares : public Tap {
   ThreadPool& pool_;
   LayerwiseOptions options_{.alpha = 0, .beta = 0};
   std::map<Role, LayerProblem> problems_;  // by the first matrix that reads the inputs
-  std::map<Role, int64_t> tokens_;
   std::map<const Encoding*, Sum> sums_;
 };
 

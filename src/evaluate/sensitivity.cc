@@ -38,6 +38,18 @@ std::vector<int32_t> samples(const ModelConfig& model, const Tokenizer& tokenize
   return calibration_tokens(model, tokenizer, text).ids;
 }
 
+/// Several that listen to the same pass.
+class Listeners : public Tap {
+ public:
+  explicit Listeners(std::vector<Tap*> taps) : taps_(std::move(taps)) {}
+  void input(const WeightId& weight, const float* x, int64_t tokens, int64_t cols) override {
+    for (Tap* tap : taps_) tap->input(weight, x, tokens, cols);
+  }
+
+ private:
+  std::vector<Tap*> taps_;
+};
+
 /// A model with one changed matrix, on its way through the layers.
 struct Probe {
   size_t matrix;
@@ -115,11 +127,8 @@ class Meter {
     LayerWeights weights = load_layer(source_, l, pool_, bytes);
     SquareSums sums(pool_);
     const bool shares = request_.gptq && l == static_cast<int>(config_.layers) / 2;
-    if (shares) {
-      std::vector<float> inputs = inputs_;
-      forward(weights, inputs, &shares_);
-    }
-    forward(weights, inputs_, &sums);
+    Listeners listeners(shares ? std::vector<Tap*>{&sums, &shares_} : std::vector<Tap*>{&sums});
+    forward(weights, inputs_, &listeners);
     for (Probe& probe : probes_) forward(weights, probe.x, nullptr);
     for (const auto [role, member] : kLayerMatrices) {
       const WeightId id{role, l};
@@ -401,7 +410,7 @@ uint64_t sensitivity_memory(const SensitivityRequest& request, int threads) {
   const uint64_t logits = 2 * u(kLogitRows * c.vocab) * kFloat;
   // A changed matrix is there twice in 16 bits while it is packed.
   const auto inputs = std::ssize(request.text.inputs);
-  const uint64_t shares = request.gptq ? u(inputs) * row + GptqShares::memory(c, inputs) : 0;
+  const uint64_t shares = request.gptq ? GptqShares::memory(c, inputs) : 0;
   const uint64_t layers = states + u(inputs) * row + slice + layer + 2 * kHalf * largest + rows + shares;
   const uint64_t answers = states / 2 + 2 * tokens * row + slice + output + 2 * kHalf * u(c.vocab) * h + logits;
   return std::max({layers, answers, states + slice + output});

@@ -90,6 +90,16 @@ def paired(ours, theirs):
     return statistics.mean(differences), statistics.stdev(differences) / math.sqrt(len(differences))
 
 
+AGREEMENT = 0.002  # of perplexities
+LARGEST_ERROR = 0.01  # a standard error beyond which nothing can be told
+
+
+def agree(difference, error):
+    """Whether two perplexities may be within 0.2 %, given what paired() says. Rounded activations make correct programs differ
+    by chance (docs/quality.md): they do not if 0.2 % is ruled out by two standard errors, or if nothing can be told."""
+    return abs(difference) <= AGREEMENT + 2 * error and error <= LARGEST_ERROR
+
+
 class Checks:
     """Prints every comparison and fails at the end, so that one run shows all."""
 

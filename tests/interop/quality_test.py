@@ -12,7 +12,6 @@ differ by chance (docs/quality.md), so that the measure is the mean difference o
 standard error. A file fails if 0.2 % can be ruled out: if the difference is beyond that by two standard errors, or one
 that is too large to tell. Over all files, where chance cancels out, the mean difference must be within 0.2 % as it is.
 """
-import math
 import os
 import pathlib
 import re
@@ -27,8 +26,6 @@ TYPES = ["Q8_0", "Q6_K", "Q5_K_M", "Q5_K_S", "Q5_1", "Q5_0", "Q4_K_M", "Q4_K_S",
 TYPES = os.environ.get("LOWBIT_QUALITY_TYPES", " ".join(TYPES)).split()
 CHUNKS = int(os.environ.get("LOWBIT_QUALITY_CHUNKS", "40"))
 SHUFFLES = int(os.environ.get("LOWBIT_QUALITY_SHUFFLES", "0"))
-AGREEMENT = 0.002  # of perplexities
-LARGEST_ERROR = 0.01  # a standard error beyond which nothing can be told
 
 
 def divergence(llama, model, base):
@@ -47,6 +44,7 @@ def compare(llama, data, f16, folder, base, kind, stats):
     our_kld, our_ppl, our_nll = divergence(llama, ours, base)
     their_kld, their_ppl, _ = divergence(llama, theirs, base)
     seen = peers.lowbit_json("eval", ours, "--text", data / "wiki.test.raw", "--chunks", CHUNKS)
+    assert len(our_nll) == CHUNKS, len(our_nll)
     difference, error = peers.paired(seen["chunk_nll"], our_nll)
     return {"size": ours.stat().st_size / theirs.stat().st_size, "ours": our_kld, "theirs": their_kld,
             "our_ppl": our_ppl, "their_ppl": their_ppl, "difference": difference, "error": error}
@@ -56,7 +54,7 @@ def failures(kind, how, r):
     out = []
     if abs(r["size"] - 1) > 0.005:
         out.append(f"{kind} {how}: size is {r['size']:.4f} of llama-quantize's")
-    if abs(r["difference"]) > AGREEMENT + 2 * r["error"] or r["error"] > LARGEST_ERROR:
+    if not peers.agree(r["difference"], r["error"]):
         out.append(f"{kind} {how}: lowbit eval's perplexity is {100 * r['difference']:+.2f} % +- {100 * r['error']:.2f} % "
                    "off llama-perplexity's")
     return out
@@ -117,7 +115,7 @@ def main():
         differences += [r["difference"] for c in copies for r in c.values()]
     overall = statistics.mean(differences)
     print(f"\nlowbit eval beside llama-perplexity, mean over {len(differences)} files: {100 * overall:+.3f} %")
-    if abs(overall) > AGREEMENT:
+    if abs(overall) > peers.AGREEMENT:
         wrong.append(f"lowbit eval's perplexity is {100 * overall:+.2f} % off llama-perplexity's over all files")
     print("\n" + ("\n".join(wrong) or "every bar holds"))
     return 1 if wrong else 0

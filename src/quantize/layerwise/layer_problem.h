@@ -23,6 +23,7 @@ class LayerProblem {
   LayerProblem(const LayerwiseOptions& options, int64_t cols, int64_t residual, ThreadPool& pool, int64_t group = 0);
 
   int64_t cols() const { return cols_; }
+  int64_t tokens() const { return tokens_; }  ///< gathered
   bool wants_original() const { return !cross_.empty(); }
   bool wants_lacking() const { return !error_.empty(); }
 

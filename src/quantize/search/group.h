@@ -1,5 +1,5 @@
-// Search for grouped encodings: the scale and zero point of one group, from its weights alone. Whoever has compensated
-// weights (GPTQ) or clipped ones (AWQ) asks with those.
+// Search for grouped encodings: the scale and zero point of one group, from its weights and what is known of its
+// inputs. Whoever has compensated weights (GPTQ) asks with those.
 #pragma once
 
 #include <cstdint>
