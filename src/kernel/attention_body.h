@@ -1,72 +1,205 @@
-// Attention of one token, written against the lanes of vec_*.h and included inside the namespace of an instruction set.
-// Positions are taken in blocks of 64 on a grid that starts at position 0, so that a token's sums do not depend on how
-// many other tokens are computed with it.
+// Attention of the query heads that share a key/value head, written against the lanes of vec_*.h and included inside
+// the namespace of an instruction set. A row is one query head of one token.
+//
+// A score is one chain of multiply-adds over head_dim, an output one over positions, and positions are taken in blocks
+// and parts on a grid that starts at position 0: so a row's result depends neither on the rows that share the loads of
+// keys and values with it, nor on how parts are spread over threads.
 
 namespace {
 
-constexpr int kBlockPositions = 64;
+constexpr int kTileRows = 6;     ///< that share a load of keys or values
+constexpr int kSharedRows = 48;  ///< that share a block of keys and values in the near cache
 
-/// One query head over one block: scores, their exponentials, and what they add to `out`.
-struct HeadState {
-  float most = -__builtin_inff();
-  Vec total = set1(0.0f);
-};
-
-inline float dot_f16(const float* q, const uint16_t* k, int n) {
-  Vec total = set1(0.0f);
-  int i = 0;
-  for (; i + 16 <= n; i += 16) total = fma(load(q + i), load_f16(k + i), total);
-  if (i < n) total = fma(load(q + i, n - i), load_f16(k + i, n - i), total);
-  return sum(total);
+/// Registers of 16 positions, or of 16 outputs, that a tile of `rows` rows keeps sums of.
+constexpr int registers_for(int rows) {
+  return 4 * rows <= kAttentionRegisters ? 4 : 2 * rows <= kAttentionRegisters ? 2 : 1;
 }
 
-void attend_block(const AttentionArgs& a, const float* q, const uint16_t* k, const uint16_t* v, float* out,
-                  int64_t block, HeadState& state) {
-  const int64_t stride = static_cast<int64_t>(a.kv_heads) * a.head_dim;
-  const int64_t begin = block < a.first ? a.first : block;
-  const int64_t end = block + kBlockPositions <= a.last ? block + kBlockPositions : a.last + 1;
-  float weights[kBlockPositions];
-  for (int i = 0; i < kBlockPositions; ++i) weights[i] = -__builtin_inff();
-  Vec largest = set1(state.most);
-  for (int64_t p = begin; p < end; ++p) weights[p - block] = dot_f16(q, k + p * stride, a.head_dim) * a.scale;
-  for (int i = 0; i < kBlockPositions; i += 16) largest = max(load(weights + i), largest);
+struct AttentionRow {
+  const float* q;
+  float* out;  ///< not yet divided by the total
+  int64_t first, last;
+  float most;
+  Vec total;
+};
 
+/// weights[R][16 n] = scores of a tile of R rows with 16 n positions of a block of keys.
+template <int R, int N>
+inline __attribute__((always_inline)) void score(const AttentionArgs& a, const AttentionRow* rows, const uint16_t* keys,
+                                                 float (*weights)[kKeyBlock], int at) {
+  Vec dot[R][N];
+  for (int r = 0; r < R; ++r) {
+    for (int n = 0; n < N; ++n) dot[r][n] = set1(0.0f);
+  }
+  for (int i = 0; i < a.head_dim; ++i) {
+    Vec key[N];
+    for (int n = 0; n < N; ++n) key[n] = load_f16(keys + i * kKeyBlock + at + 16 * n);
+    for (int r = 0; r < R; ++r) {
+      const Vec q = set1(rows[r].q[i]);
+      for (int n = 0; n < N; ++n) dot[r][n] = fma(q, key[n], dot[r][n]);
+    }
+  }
+  for (int r = 0; r < R; ++r) {
+    for (int n = 0; n < N; ++n) store(weights[r] + at + 16 * n, mul(dot[r][n], set1(a.scale)));
+  }
+}
+
+/// out[d, d + width) of R rows += weights times values of positions [begin, end) of a block.
+template <int R, int N>
+inline __attribute__((always_inline)) void add_values_at(const AttentionArgs& a, AttentionRow* rows,
+                                                         const float (*weights)[kKeyBlock], const uint16_t* values,
+                                                         int begin, int end, int d, int width) {
+  Vec sums[R][N];
+  for (int r = 0; r < R; ++r) {
+    for (int n = 0; n < N; ++n) sums[r][n] = load(rows[r].out + d + 16 * n, width);
+  }
+  for (int p = begin; p < end; ++p) {
+    const uint16_t* from = values + static_cast<int64_t>(p) * a.head_dim + d;
+    Vec value[N];
+    for (int n = 0; n < N; ++n) value[n] = width == 16 ? load_f16(from + 16 * n) : load_f16(from + 16 * n, width);
+    for (int r = 0; r < R; ++r) {
+      const Vec weight = set1(weights[r][p]);
+      for (int n = 0; n < N; ++n) sums[r][n] = fma(weight, value[n], sums[r][n]);
+    }
+  }
+  for (int r = 0; r < R; ++r) {
+    for (int n = 0; n < N; ++n) store(rows[r].out + d + 16 * n, sums[r][n], width);
+  }
+}
+
+template <int R>
+void add_values(const AttentionArgs& a, AttentionRow* rows, const float (*weights)[kKeyBlock], const uint16_t* values,
+                int begin, int end) {
+  constexpr int N = registers_for(R);
+  int d = 0;
+  for (; d + 16 * N <= a.head_dim; d += 16 * N) add_values_at<R, N>(a, rows, weights, values, begin, end, d, 16);
+  for (; d < a.head_dim; d += 16) {
+    add_values_at<R, 1>(a, rows, weights, values, begin, end, d, a.head_dim - d < 16 ? a.head_dim - d : 16);
+  }
+}
+
+/// Scores of positions [begin, end) of a block to their exponentials, the others to 0; the row so far is rescaled.
+inline void soften(const AttentionArgs& a, AttentionRow& row, float* weights, int begin, int end) {
+  for (int i = 0; i < begin; ++i) weights[i] = -__builtin_inff();
+  for (int i = end; i < kKeyBlock; ++i) weights[i] = -__builtin_inff();
+  Vec largest = set1(row.most);
+  for (int i = 0; i < kKeyBlock; i += 16) largest = max(load(weights + i), largest);
   const float most = max_lane(largest);
-  const Vec rescale = exp(set1(state.most - most));
-  state.most = most;
-  state.total = mul(state.total, rescale);
-  for (int i = 0; i < kBlockPositions; i += 16) {
+  if (most > row.most) {
+    const Vec rescale = exp(set1(row.most - most));
+    row.total = mul(row.total, rescale);
+    for (int d = 0; d < a.head_dim; d += 16) {
+      const int width = a.head_dim - d < 16 ? a.head_dim - d : 16;
+      store(row.out + d, mul(load(row.out + d, width), rescale), width);
+    }
+    row.most = most;
+  }
+  for (int i = 0; i < kKeyBlock; i += 16) {
     const Vec e = exp(sub(load(weights + i), set1(most)));
-    state.total = add(state.total, e);
+    row.total = add(row.total, e);
     store(weights + i, e);
   }
-  for (int d = 0; d < a.head_dim; d += 16) {
-    const int n = a.head_dim - d < 16 ? a.head_dim - d : 16;
-    Vec sum_d = mul(load(out + d, n), rescale);
-    for (int64_t p = begin; p < end; ++p) {
-      sum_d = fma(set1(weights[p - block]), n == 16 ? load_f16(v + p * stride + d) : load_f16(v + p * stride + d, n),
-                  sum_d);
-    }
-    store(out + d, sum_d, n);
+}
+
+/// R rows over the block of positions that starts at `block`.
+template <int R>
+void attend_block(const AttentionArgs& a, AttentionRow* rows, int64_t block) {
+  int begin[R], end[R], common_begin = 0, common_end = kKeyBlock, reach = 0;
+  for (int r = 0; r < R; ++r) {
+    const int64_t from = rows[r].first - block, to = rows[r].last + 1 - block;
+    begin[r] = from < 0 ? 0 : from > kKeyBlock ? kKeyBlock : static_cast<int>(from);
+    end[r] = to > kKeyBlock ? kKeyBlock : to < begin[r] ? begin[r] : static_cast<int>(to);
+    common_begin = begin[r] > common_begin ? begin[r] : common_begin;
+    common_end = end[r] < common_end ? end[r] : common_end;
+    if (begin[r] < end[r] && end[r] > reach) reach = end[r];
   }
+  if (reach == 0) return;
+  alignas(64) float weights[R][kKeyBlock];
+  constexpr int N = registers_for(R);
+  for (int at = 0; at < reach; at += 16 * N) score<R, N>(a, rows, a.k + block * a.head_dim, weights, at);
+  for (int r = 0; r < R; ++r) {
+    if (begin[r] < end[r]) soften(a, rows[r], weights[r], begin[r], end[r]);
+  }
+  // What only some rows attend to must not enter the others' sums, not even by a weight of 0: it may be infinite.
+  const uint16_t* values = a.v + block * a.head_dim;
+  const bool together = common_begin < common_end;
+  for (int r = 0; r < R; ++r) {
+    add_values<1>(a, rows + r, weights + r, values, begin[r], together ? common_begin : end[r]);
+  }
+  if (!together) return;
+  add_values<R>(a, rows, weights, values, common_begin, common_end);
+  for (int r = 0; r < R; ++r) add_values<1>(a, rows + r, weights + r, values, common_end, end[r]);
+}
+
+template <int R>
+void attend_block(const AttentionArgs& a, AttentionRow* rows, int count, int64_t block) {
+  if constexpr (R > 1) {
+    if (count < R) return attend_block<R - 1>(a, rows, count, block);
+  }
+  attend_block<R>(a, rows, block);
+}
+
+inline int64_t first_position(const AttentionArgs& a, int64_t token) {
+  const int64_t first = a.position + token - a.window + 1;
+  return a.window > 0 && first > 0 ? first : 0;
 }
 
 }  // namespace
 
-void attention(const AttentionArgs& a) {
-  const int shared = a.heads / a.kv_heads;  // query heads that share a key head
-  for (int h = 0; h < a.heads; ++h) {
-    const int64_t at = static_cast<int64_t>(h) * a.head_dim, kv = static_cast<int64_t>(h / shared) * a.head_dim;
-    float* out = a.out + at;
-    for (int d = 0; d < a.head_dim; ++d) out[d] = 0.0f;
-    HeadState state;
-    for (int64_t block = a.first / kBlockPositions * kBlockPositions; block <= a.last; block += kBlockPositions) {
-      attend_block(a, a.q + at, a.k + kv, a.v + kv, out, block, state);
+void attention_part(const AttentionArgs& a, int64_t part, float* out) {
+  const int64_t stride = attention_record(a.head_dim), count = a.tokens * a.heads;
+  for (int64_t row = 0; row < count; row += kSharedRows) {
+    const int n = count - row < kSharedRows ? static_cast<int>(count - row) : kSharedRows;
+    AttentionRow rows[kSharedRows];
+    for (int r = 0; r < n; ++r) {
+      const int64_t token = (row + r) / a.heads, head = (row + r) % a.heads;
+      float* record = out + (row + r) * stride;
+      for (int i = 0; i < a.head_dim; ++i) record[i] = 0.0f;
+      rows[r] = {a.q + token * a.stride + head * a.head_dim,
+                 record,
+                 first_position(a, token),
+                 a.position + token,
+                 -__builtin_inff(),
+                 set1(0.0f)};
     }
-    const Vec total = set1(sum(state.total));
+    const int64_t begin = part * kAttentionPart, end = begin + kAttentionPart;
+    const int64_t first = rows[0].first > begin ? rows[0].first / kKeyBlock * kKeyBlock : begin;
+    const int64_t last = rows[n - 1].last + 1 < end ? rows[n - 1].last + 1 : end;
+    for (int64_t block = first; block < last; block += kKeyBlock) {
+      for (int r = 0; r < n; r += kTileRows) attend_block<kTileRows>(a, rows + r, n - r, block);
+    }
+    for (int r = 0; r < n; ++r) {
+      store(rows[r].out + stride - 32, rows[r].total);
+      rows[r].out[stride - 16] = rows[r].most;
+    }
+  }
+}
+
+void attention_join(const AttentionArgs& a, const float* parts, int64_t first_part, int64_t part_stride) {
+  const int64_t record = attention_record(a.head_dim);
+  for (int64_t row = 0; row < a.tokens * a.heads; ++row, parts += record) {
+    const int64_t token = row / a.heads;
+    float* out = a.out + token * a.stride + row % a.heads * a.head_dim;
+    const int64_t begin = first_position(a, token) / kAttentionPart, end = (a.position + token) / kAttentionPart + 1;
+    const float* from = parts + (begin - first_part) * part_stride;
+    float most = from[record - 16];
+    Vec total = load(from + record - 32);
+    for (int d = 0; d < a.head_dim; ++d) out[d] = from[d];
+    for (int64_t part = begin + 1; part < end; ++part) {
+      from += part_stride;
+      const float next = from[record - 16], top = next > most ? next : most;
+      const Vec before = exp(set1(most - top)), after = exp(set1(next - top));
+      total = fma(load(from + record - 32), after, mul(total, before));
+      for (int d = 0; d < a.head_dim; d += 16) {
+        const int width = a.head_dim - d < 16 ? a.head_dim - d : 16;
+        store(out + d, fma(load(from + d, width), after, mul(load(out + d, width), before)), width);
+      }
+      most = top;
+    }
+    const Vec whole = set1(sum(total));
     for (int d = 0; d < a.head_dim; d += 16) {
-      const int n = a.head_dim - d < 16 ? a.head_dim - d : 16;
-      store(out + d, div(load(out + d, n), total), n);
+      const int width = a.head_dim - d < 16 ? a.head_dim - d : 16;
+      store(out + d, div(load(out + d, width), whole), width);
     }
   }
 }

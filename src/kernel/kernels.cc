@@ -22,8 +22,9 @@ namespace {
   Kernels {                                                                                                          \
     .name = #isa, .code_group = isa::kCodeGroup, .float_group = isa::kFloatGroup, .quantize_row = isa::quantize_row, \
     .matmul_codes = isa::matmul_codes, .matmul_floats = isa::matmul_floats, .rms_norm = isa::rms_norm,               \
-    .rope = isa::rope, .silu_mul = isa::silu_mul, .add = isa::add_to, .attention = isa::attention,                   \
-    .to_f16 = isa::to_f16, .from_f16 = isa::from_f16, .log_sum_exp = isa::log_sum_exp                                \
+    .rope = isa::rope, .silu_mul = isa::silu_mul, .add = isa::add_to, .attention_part = isa::attention_part,         \
+    .attention_join = isa::attention_join, .to_f16 = isa::to_f16, .from_f16 = isa::from_f16,                         \
+    .log_sum_exp = isa::log_sum_exp                                                                                  \
   }
 
 /// As `base`, but for products with coded weights.
@@ -179,19 +180,6 @@ void matmul(const Kernels& k, const PackedMatrix& w, const Activations& x, float
   pool.run((panels + per_task - 1) / per_task, [&](int64_t task, int) {
     const int64_t begin = task * per_task;
     multiply(view, begin, std::min(panels, begin + per_task), x.view, out, w.rows());
-  });
-}
-
-void attend(const Kernels& k, std::span<const AttentionBatch> batches, ThreadPool& pool) {
-  int64_t total = 0;
-  for (const AttentionBatch& b : batches) total += b.tokens;
-  pool.run(total, [&](int64_t index, int) {
-    const AttentionBatch* b = batches.data();
-    for (; index >= b->tokens; ++b) index -= b->tokens;
-    const int64_t stride = b->stride > 0 ? b->stride : int64_t{b->heads} * b->head_dim;
-    const int64_t at = index * stride, last = b->position + index;
-    const int64_t first = b->window > 0 ? std::max<int64_t>(0, last - b->window + 1) : 0;
-    k.attention({b->q + at, b->k, b->v, b->out + at, b->heads, b->kv_heads, b->head_dim, first, last, b->scale});
   });
 }
 

@@ -47,7 +47,11 @@ struct Kernels {
   /// gate[i] = silu(gate[i]) * up[i]
   void (*silu_mul)(float* gate, const float* up, int64_t n);
   void (*add)(float* x, const float* y, int64_t n);  ///< x += y
-  void (*attention)(const AttentionArgs& args);
+  /// What positions [part * kAttentionPart, + kAttentionPart) give for each row: out[tokens * heads] records.
+  void (*attention_part)(const AttentionArgs& args, int64_t part, float* out);
+  /// args.out from the records of all parts that the rows attend to: those of part `first` + i are at
+  /// parts[i * stride].
+  void (*attention_join)(const AttentionArgs& args, const float* parts, int64_t first, int64_t stride);
   void (*to_f16)(const float* x, int64_t n, uint16_t* out);
   void (*from_f16)(const uint16_t* x, int64_t n, float* out);
   /// Of a row of logits: log(sum(exp(x))), added in binary64. NaN if any is NaN.
@@ -82,20 +86,7 @@ void prepare(const Kernels& k, const PackedMatrix& w, const float* x, int64_t to
 /// out[tokens, w.rows()] = x W^T, spread over the pool. x was prepared with the same `k`.
 void matmul(const Kernels& k, const PackedMatrix& w, const Activations& x, float* out, ThreadPool& pool);
 
-/// The attention of `tokens` consecutive tokens of one sequence; token i is at position `position` + i and attends to
-/// all positions up to its own, or to the last `window` of them. Keys and values of all these tokens are in k and v.
-struct AttentionBatch {
-  const float* q = nullptr;     ///< [tokens, heads, head_dim], rotated
-  const uint16_t* k = nullptr;  ///< binary16 [positions, kv_heads, head_dim], rotated
-  const uint16_t* v = nullptr;  ///< binary16 [positions, kv_heads, head_dim]
-  float* out = nullptr;         ///< [tokens, heads, head_dim]
-  int heads = 0, kv_heads = 0, head_dim = 0;
-  int64_t position = 0, tokens = 0;
-  int64_t stride = 0;  ///< elements from token to token of q and out; 0: heads * head_dim
-  int64_t window = 0;  ///< 0 = no limit
-  float scale = 0;     ///< 1/sqrt(head_dim), usually
-};
-/// The attention of several sequences at once, spread over the pool: the batched form of Kernels::attention.
-void attend(const Kernels& k, std::span<const AttentionBatch> batches, ThreadPool& pool);
+/// The attention of several key/value heads, of several sequences, spread over the pool.
+void attend(const Kernels& k, std::span<const AttentionArgs> all, ThreadPool& pool);
 
 }  // namespace lowbit

@@ -8,16 +8,28 @@
 
 namespace lowbit {
 
-/// The attention of one token of one sequence, all heads. Softmax is online and in binary32.
+/// Positions in a block of keys.
+inline constexpr int kKeyBlock = 64;
+/// Positions whose share of a row's attention is computed on its own: a whole number of blocks. The grid starts at
+/// position 0.
+inline constexpr int64_t kAttentionPart = 512;
+
+/// The attention of consecutive tokens of one sequence, the query heads that share one key/value head. Token t is at
+/// position `position` + t and attends to all positions up to its own, or to the last `window` of them; keys and values
+/// of all these tokens are in k and v. Softmax is online and in binary32. A row is a head of a token.
 struct AttentionArgs {
-  const float* q;     ///< [heads, head_dim], rotated
-  const uint16_t* k;  ///< binary16 [positions, kv_heads, head_dim], rotated
-  const uint16_t* v;  ///< binary16 [positions, kv_heads, head_dim]
-  float* out;         ///< [heads, head_dim]
-  int heads, kv_heads, head_dim;
-  int64_t first, last;  ///< positions attended to: [first, last]; `first` > 0 with a sliding window
-  float scale;          ///< 1/sqrt(head_dim), usually
+  const float* q;     ///< head h of token t at q[t * stride + h * head_dim], rotated
+  const uint16_t* k;  ///< binary16 [positions / kKeyBlock, rounded up][head_dim][kKeyBlock], rotated
+  const uint16_t* v;  ///< binary16 [positions][head_dim]
+  float* out;         ///< as q
+  int heads, head_dim;
+  int64_t position, tokens, stride;
+  int64_t window;  ///< 0 = no limit
+  float scale;     ///< 1/sqrt(head_dim), usually
 };
+
+/// Elements of what a part gives for one row: sums of values, then 16 partial totals, then the greatest score.
+constexpr int64_t attention_record(int64_t head_dim) { return (head_dim + 15) / 16 * 16 + 32; }
 
 #define LOWBIT_DECLARE_KERNELS(isa)                                                                        \
   namespace isa {                                                                                          \
@@ -31,7 +43,8 @@ struct AttentionArgs {
   void rope(float* x, const float* cos, const float* sin, int64_t rotary_dim);                             \
   void silu_mul(float* gate, const float* up, int64_t n);                                                  \
   void add_to(float* x, const float* y, int64_t n);                                                        \
-  void attention(const AttentionArgs& args);                                                               \
+  void attention_part(const AttentionArgs& args, int64_t part, float* out);                                \
+  void attention_join(const AttentionArgs& args, const float* parts, int64_t first, int64_t stride);       \
   void to_f16(const float* x, int64_t n, uint16_t* out);                                                   \
   void from_f16(const uint16_t* x, int64_t n, float* out);                                                 \
   double log_sum_exp(const float* x, int64_t n);                                                           \

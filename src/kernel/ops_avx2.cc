@@ -6,6 +6,9 @@ namespace {
 
 constexpr int kFloatTokens = 6, kFloatPanels = 1, kSingleTokenPanels = 4;
 
+// Sixteen lanes each that attention keeps sums in.
+constexpr int kAttentionRegisters = 6;
+
 }  // namespace
 
 const int kFloatGroup = kFloatTokens;

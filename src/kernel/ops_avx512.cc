@@ -6,6 +6,9 @@ namespace {
 
 constexpr int kFloatTokens = 12, kFloatPanels = 2, kSingleTokenPanels = 8;
 
+// Sixteen lanes each that attention keeps sums in.
+constexpr int kAttentionRegisters = 24;
+
 }  // namespace
 
 const int kFloatGroup = kFloatTokens;

@@ -6,6 +6,9 @@ namespace {
 
 constexpr int kFloatTokens = 4, kFloatPanels = 1, kSingleTokenPanels = 1;
 
+// Sixteen lanes each that attention keeps sums in.
+constexpr int kAttentionRegisters = 6;
+
 }  // namespace
 
 const int kFloatGroup = kFloatTokens;

@@ -12,8 +12,9 @@ namespace lowbit {
 /// What keys and values are stored in. F16 is fast and what llama.cpp does; its rounding moves logits by about 0.01.
 enum class KvType : uint8_t { F16, F32 };
 
-/// [layer][kv_head][position][head_dim]: what one head attends to is contiguous. Memory is reserved for `capacity`
-/// positions but only becomes resident as positions are filled.
+/// [layer][kv_head][position][head_dim]: what one head attends to is contiguous. Keys of type F16 are turned round in
+/// blocks of kKeyBlock positions, [block][head_dim][position], so that scores need no sums across a register. Memory is
+/// reserved for `capacity` positions, rounded up to whole blocks, but only becomes resident as positions are filled.
 class KvCache {
  public:
   /// Throws Error if so many positions cannot be addressed or reserved.
@@ -26,7 +27,7 @@ class KvCache {
   void truncate(int64_t size) { size_ = size; }
   uint64_t bytes() const { return bytes_; }
 
-  /// [capacity, head_dim], rotated. T is uint16_t (binary16) or float, as type() says.
+  /// [capacity, head_dim], rotated, F16 in blocks. T is uint16_t (binary16) or float, as type() says.
   template <typename T>
   T* keys(int64_t layer, int64_t kv_head) const {
     return reinterpret_cast<T*>(data_.get()) + plane(layer, kv_head);
@@ -40,11 +41,11 @@ class KvCache {
  private:
   friend class Transformer;
   uint64_t plane(int64_t layer, int64_t kv_head) const {
-    return static_cast<uint64_t>(layer * kv_heads_ + kv_head) * static_cast<uint64_t>(capacity_ * head_dim_);
+    return static_cast<uint64_t>(layer * kv_heads_ + kv_head) * static_cast<uint64_t>(rows_ * head_dim_);
   }
 
   KvType type_;
-  int64_t capacity_, size_ = 0, layers_, kv_heads_, head_dim_;
+  int64_t capacity_, rows_, size_ = 0, layers_, kv_heads_, head_dim_;
   uint64_t bytes_ = 0;
   std::unique_ptr<std::byte[]> data_;  // keys of all layers, then values
 };

@@ -137,7 +137,9 @@ void LayerPass::multiply_alike(std::span<const Product> products, const float* i
     inputs.of(*p.linear, kernels, pool);
     panels += p.linear->w.panels();
   }
-  const int64_t step = std::max<int64_t>(1, panels / (kTasksPerThread * pool.size()));
+  const int64_t share = panels / (kTasksPerThread * pool.size());
+  // Even for many tokens: kernels take two panels at a time then.
+  const int64_t step = std::max<int64_t>(1, n > kernels.code_group ? share / 2 * 2 : share);
   pool.run((panels + step - 1) / step, [&](int64_t task, int) {
     int64_t begin = task * step, end = begin + step;  // of the panels of all products, one after another
     for (const Product& p : products) {
@@ -217,8 +219,15 @@ void LayerPass::store(const Token& token, int64_t layer, int64_t kv_head, const 
   const int64_t dim = config.head_dim, offset = token.position * dim;
   const KvCache& cache = *token.cache;
   if (cache.type() == KvType::F16) {
-    kernels.to_f16(key, dim, cache.keys<uint16_t>(layer, kv_head) + offset);
     kernels.to_f16(value, dim, cache.values<uint16_t>(layer, kv_head) + offset);
+    uint16_t halves[64];
+    const int64_t place = token.position % kKeyBlock;
+    uint16_t* block = cache.keys<uint16_t>(layer, kv_head) + (token.position - place) * dim + place;
+    for (int64_t i = 0; i < dim; i += std::ssize(halves)) {
+      const int64_t n = std::min(std::ssize(halves), dim - i);
+      kernels.to_f16(key + i, n, halves);
+      for (int64_t j = 0; j < n; ++j) block[(i + j) * kKeyBlock] = halves[j];
+    }
   } else {
     std::copy_n(key, dim, cache.keys<float>(layer, kv_head) + offset);
     std::copy_n(value, dim, cache.values<float>(layer, kv_head) + offset);
@@ -242,29 +251,27 @@ void LayerPass::keep_outputs() {
 void LayerPass::attend(int64_t index) {
   at_least(attended, count() * q_dim);
   const int64_t group = config.heads / config.kv_heads, width = group * config.head_dim;
-  std::vector<AttentionBatch> batches;
+  std::vector<AttentionArgs> heads;
   for (int64_t begin = 0, end = 0; begin < count(); begin = end) {
     const KvCache& cache = *tokens[begin].cache;
     for (end = begin + 1; end < count() && tokens[end].cache == &cache;) ++end;
     if (cache.type() == KvType::F32) continue;
-    // A batch a key/value head, so that a single token's attention is shared out too.
     for (int64_t h = 0; h < config.kv_heads; ++h) {
-      AttentionBatch& b = batches.emplace_back();
-      b.q = &q[begin * q_dim + h * width];
-      b.k = cache.keys<uint16_t>(index, h);
-      b.v = cache.values<uint16_t>(index, h);
-      b.out = &attended[begin * q_dim + h * width];
-      b.heads = static_cast<int>(group);
-      b.kv_heads = 1;
-      b.head_dim = static_cast<int>(config.head_dim);
-      b.position = tokens[begin].position;
-      b.tokens = end - begin;
-      b.stride = q_dim;
-      b.window = config.sliding_window;
-      b.scale = scale;
+      AttentionArgs& a = heads.emplace_back();
+      a.q = &q[begin * q_dim + h * width];
+      a.k = cache.keys<uint16_t>(index, h);
+      a.v = cache.values<uint16_t>(index, h);
+      a.out = &attended[begin * q_dim + h * width];
+      a.heads = static_cast<int>(group);
+      a.head_dim = static_cast<int>(config.head_dim);
+      a.position = tokens[begin].position;
+      a.tokens = end - begin;
+      a.stride = q_dim;
+      a.window = config.sliding_window;
+      a.scale = scale;
     }
   }
-  lowbit::attend(kernels, batches, pool);
+  lowbit::attend(kernels, heads, pool);
   for_tokens([&](int64_t t) {
     if (tokens[t].cache->type() == KvType::F32) attend_f32(index, t);
   });

@@ -17,17 +17,23 @@ struct Case {
   int64_t position, tokens, window;
 };
 
+/// Keys and values [kv_head][position][head_dim].
 struct Data {
   std::vector<float> q;
   std::vector<uint16_t> k, v;
 };
+
+int64_t plane(const Case& c) { return (c.position + c.tokens) * c.head_dim; }
+size_t kv_at(const Case& c, int head, int64_t position) {
+  return static_cast<size_t>(head * plane(c) + position * c.head_dim);
+}
 
 Data random_data(const Case& c) {
   Data d;
   d.q = random_floats(c.tokens * c.heads * c.head_dim, 1);
   const auto halves = [&](uint32_t seed) {
     std::vector<uint16_t> out;
-    for (float x : random_floats((c.position + c.tokens) * c.kv_heads * c.head_dim, seed)) out.push_back(f32_to_f16(x));
+    for (float x : random_floats(c.kv_heads * plane(c), seed)) out.push_back(f32_to_f16(x));
     return out;
   };
   d.k = halves(2);
@@ -35,21 +41,38 @@ Data random_data(const Case& c) {
   return d;
 }
 
+/// As attention reads them, NaN where there are no positions.
+std::vector<uint16_t> keys_in_blocks(const Case& c, const Data& d, int head) {
+  const int64_t positions = c.position + c.tokens, blocks = (positions + kKeyBlock - 1) / kKeyBlock;
+  std::vector<uint16_t> out(static_cast<size_t>(blocks * kKeyBlock * c.head_dim), 0x7e00);
+  for (int64_t p = 0; p < positions; ++p) {
+    for (int i = 0; i < c.head_dim; ++i) {
+      out[static_cast<size_t>((p / kKeyBlock * c.head_dim + i) * kKeyBlock + p % kKeyBlock)] =
+          d.k[kv_at(c, head, p) + static_cast<size_t>(i)];
+    }
+  }
+  return out;
+}
+
+/// The heads of a case, one call each of the pool's tasks; `first` and `tokens` narrow it down.
+struct Heads {
+  Heads(const Case& c, const Data& d, float* out, int64_t first, int64_t tokens) {
+    const int64_t group = c.heads / c.kv_heads, at = first * c.heads * c.head_dim;
+    for (int h = 0; h < c.kv_heads; ++h) {
+      keys.push_back(keys_in_blocks(c, d, h));
+      const int64_t head = at + h * group * c.head_dim;
+      args.push_back({d.q.data() + head, keys.back().data(), d.v.data() + kv_at(c, h, 0), out + head,
+                      static_cast<int>(group), c.head_dim, c.position + first, tokens, int64_t{c.heads} * c.head_dim,
+                      c.window, 1 / std::sqrt(static_cast<float>(c.head_dim))});
+    }
+  }
+  std::vector<std::vector<uint16_t>> keys;
+  std::vector<AttentionArgs> args;
+};
+
 std::vector<float> attended(const Kernels& k, const Case& c, const Data& d, ThreadPool& pool) {
   std::vector<float> out(d.q.size(), -777.0f);
-  AttentionBatch batch;
-  batch.q = d.q.data();
-  batch.k = d.k.data();
-  batch.v = d.v.data();
-  batch.out = out.data();
-  batch.heads = c.heads;
-  batch.kv_heads = c.kv_heads;
-  batch.head_dim = c.head_dim;
-  batch.position = c.position;
-  batch.tokens = c.tokens;
-  batch.window = c.window;
-  batch.scale = 1 / std::sqrt(static_cast<float>(c.head_dim));
-  attend(k, {&batch, 1}, pool);
+  attend(k, Heads(c, d, out.data(), 0, c.tokens).args, pool);
   return out;
 }
 
@@ -62,10 +85,10 @@ std::vector<double> exact(const Case& c, const Data& d) {
       const int64_t q = (t * c.heads + h) * c.head_dim;
       std::vector<double> scores;
       for (int64_t p = first; p <= last; ++p) {
-        const int64_t kv = (p * c.kv_heads + h / (c.heads / c.kv_heads)) * c.head_dim;
+        const size_t kv = kv_at(c, h / (c.heads / c.kv_heads), p);
         double s = 0;
         for (int i = 0; i < c.head_dim; ++i) {
-          s += static_cast<double>(d.q[static_cast<size_t>(q + i)]) * f16_to_f32(d.k[static_cast<size_t>(kv + i)]);
+          s += static_cast<double>(d.q[static_cast<size_t>(q + i)]) * f16_to_f32(d.k[kv + static_cast<size_t>(i)]);
         }
         scores.push_back(s * scale);
       }
@@ -73,10 +96,10 @@ std::vector<double> exact(const Case& c, const Data& d) {
       double total = 0;
       for (double& s : scores) total += s = std::exp(s - top);
       for (int64_t p = first; p <= last; ++p) {
-        const int64_t kv = (p * c.kv_heads + h / (c.heads / c.kv_heads)) * c.head_dim;
+        const size_t kv = kv_at(c, h / (c.heads / c.kv_heads), p);
         for (int i = 0; i < c.head_dim; ++i) {
           out[static_cast<size_t>(q + i)] +=
-              scores[static_cast<size_t>(p - first)] / total * f16_to_f32(d.v[static_cast<size_t>(kv + i)]);
+              scores[static_cast<size_t>(p - first)] / total * f16_to_f32(d.v[kv + static_cast<size_t>(i)]);
         }
       }
     }
@@ -85,9 +108,10 @@ std::vector<double> exact(const Case& c, const Data& d) {
 }
 
 const Case kCases[] = {
-    {1, 1, 8, 0, 1, 0},      {2, 1, 16, 0, 5, 0},    {3, 3, 20, 3, 70, 0},  {9, 3, 64, 0, 130, 0},
-    {4, 2, 64, 60, 10, 0},   {8, 1, 128, 200, 3, 0}, {4, 4, 80, 0, 33, 16}, {6, 2, 64, 100, 140, 70},
-    {2, 2, 64, 500, 1, 128}, {14, 2, 64, 63, 1, 0},  {5, 1, 256, 64, 2, 0}, {2, 1, 64, 127, 66, 64},
+    {1, 1, 8, 0, 1, 0},      {2, 1, 16, 0, 5, 0},    {3, 3, 20, 3, 70, 0},      {9, 3, 64, 0, 130, 0},
+    {4, 2, 64, 60, 10, 0},   {8, 1, 128, 200, 3, 0}, {4, 4, 80, 0, 33, 16},     {6, 2, 64, 100, 140, 70},
+    {2, 2, 64, 500, 1, 128}, {14, 2, 64, 63, 1, 0},  {5, 1, 256, 64, 2, 0},     {2, 1, 64, 127, 66, 64},
+    {6, 2, 64, 1500, 1, 0},  {6, 2, 64, 510, 5, 0},  {4, 4, 72, 1020, 70, 600},
 };
 
 TEST(Attention, FollowsItsDefinition) {
@@ -99,7 +123,7 @@ TEST(Attention, FollowsItsDefinition) {
       const auto out = attended(*k, c, d, pool);
       double worst = 0;
       for (size_t i = 0; i < out.size(); ++i) worst = std::max(worst, std::abs(out[i] - want[i]));
-      EXPECT_LT(worst, 2e-5) << k->name << " head_dim " << c.head_dim << " position " << c.position;
+      EXPECT_LT(worst, 1e-4) << k->name << " head_dim " << c.head_dim << " position " << c.position;
     }
   }
 }
@@ -121,12 +145,7 @@ TEST(Attention, BatchesAndThreadsChangeNothing) {
       const auto want = attended(*k, c, d, one);
       EXPECT_TRUE(same_bits(attended(*k, c, d, four), want)) << k->name;
       std::vector<float> out(want.size());
-      for (int64_t t = 0; t < c.tokens; ++t) {
-        const int64_t at = t * c.heads * c.head_dim, last = c.position + t;
-        const int64_t first = c.window > 0 ? std::max<int64_t>(0, last - c.window + 1) : 0;
-        k->attention({d.q.data() + at, d.k.data(), d.v.data(), out.data() + at, c.heads, c.kv_heads, c.head_dim, first,
-                      last, 1 / std::sqrt(static_cast<float>(c.head_dim))});
-      }
+      for (int64_t t = 0; t < c.tokens; ++t) attend(*k, Heads(c, d, out.data(), t, 1).args, one);
       EXPECT_TRUE(same_bits(out, want)) << k->name << " head_dim " << c.head_dim << " position " << c.position;
     }
   }
@@ -140,8 +159,9 @@ TEST(Attention, NeverLooksAhead) {
   for (const Kernels* k : all_kernels()) {
     const auto want = attended(*k, c, d, pool);
     Data spoiled = d;
-    const size_t row = static_cast<size_t>(c.kv_heads) * 64;
-    for (size_t i = 70 * row; i < spoiled.k.size(); ++i) spoiled.k[i] = spoiled.v[i] = 0x7e00;  // NaN
+    for (int h = 0; h < c.kv_heads; ++h) {
+      for (size_t i = kv_at(c, h, 70); i < kv_at(c, h + 1, 0); ++i) spoiled.k[i] = spoiled.v[i] = 0x7e00;  // NaN
+    }
     const auto out = attended(*k, c, spoiled, pool);
     const size_t safe = 60 * static_cast<size_t>(c.heads) * 64;
     EXPECT_TRUE(std::equal(out.begin(), out.begin() + static_cast<int64_t>(safe), want.begin())) << k->name;
@@ -154,11 +174,10 @@ TEST(Attention, SeveralSequencesAtOnce) {
   const Case a{4, 2, 64, 0, 20, 0}, b{4, 2, 64, 77, 1, 0};
   const Data da = random_data(a), db = random_data(b);
   std::vector<float> out_a(da.q.size()), out_b(db.q.size());
-  const AttentionBatch batches[] = {
-      {da.q.data(), da.k.data(), da.v.data(), out_a.data(), 4, 2, 64, 0, 20, 0, 0, 0.125f},
-      {db.q.data(), db.k.data(), db.v.data(), out_b.data(), 4, 2, 64, 77, 1, 0, 0, 0.125f},
-  };
-  attend(kernels(), batches, pool);
+  const Heads heads_a(a, da, out_a.data(), 0, a.tokens), heads_b(b, db, out_b.data(), 0, b.tokens);
+  std::vector<AttentionArgs> all = heads_a.args;
+  all.insert(all.end(), heads_b.args.begin(), heads_b.args.end());
+  attend(kernels(), all, pool);
   EXPECT_TRUE(same_bits(out_a, attended(kernels(), a, da, pool)));
   EXPECT_TRUE(same_bits(out_b, attended(kernels(), b, db, pool)));
 }

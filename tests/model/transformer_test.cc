@@ -2,6 +2,8 @@
 
 #include <gmock/gmock.h>
 
+#include <limits>
+
 #include "base/error.h"
 #include "model/tiny_model.h"
 
@@ -215,7 +217,7 @@ TEST_F(Transform, ColumnsInActivationOrderGiveTheSameResults) {
   ThreadPool pool(2);
   Transformer a(plain.source, pool), b(shuffled.source, pool);
   const std::vector<int32_t> tokens = random_tokens(40, 80);
-  EXPECT_LT(relative_error(logits(b, tokens), logits(a, tokens)), 1e-5);
+  EXPECT_LT(relative_error(logits(b, tokens), logits(a, tokens)), 1e-4);
 }
 
 TEST_F(Transform, TiedEmbeddingsAreTheOutputMatrix) {
@@ -365,8 +367,9 @@ TEST(KvCacheTest, RefusesWhatCannotBeHeld) {
   const ModelConfig c = tiny_config();
   EXPECT_THROW(KvCache(c, int64_t{1} << 60), Error);
   EXPECT_THROW(KvCache(c, -1), Error);
-  EXPECT_EQ(KvCache(c, 10).bytes(), 2u * 2 * 2 * 2 * 16 * 10);
-  EXPECT_EQ(KvCache(c, 10, KvType::F32).bytes(), 2u * 2 * 2 * 4 * 16 * 10);
+  EXPECT_THROW(KvCache(c, std::numeric_limits<int64_t>::max()), Error);
+  EXPECT_EQ(KvCache(c, 10).bytes(), 2u * 2 * 2 * 2 * 16 * 64);  // whole blocks of keys
+  EXPECT_EQ(KvCache(c, 65, KvType::F32).bytes(), 2u * 2 * 2 * 4 * 16 * 128);
 }
 
 }  // namespace
