@@ -2,23 +2,9 @@
 
 #include <algorithm>
 
+#include "kernel/groups.h"
+
 namespace lowbit {
-namespace {
-
-/// sums[i, j] += x[t, i] x[t, j] for j <= i, over all tokens, from a slice of channels.
-void add_products(const float* x, int64_t tokens, int64_t stride, int64_t count, float* sums) {
-  for (int64_t t = 0; t < tokens; ++t) {
-    const float* row = x + t * stride;
-    for (int64_t i = 0; i < count; ++i) {
-      const float factor = row[i];
-      float* to = sums + i * count;
-      for (int64_t j = 0; j <= i; ++j) to[j] += factor * row[j];
-    }
-  }
-}
-
-}  // namespace
-
 GroupGramSums::GroupGramSums(int64_t cols, int64_t group) : cols_(cols), group_(std::min(group, cols)) {
   if (group_ == 0) return;
   const int64_t last = cols_ % group_;
@@ -31,7 +17,7 @@ void GroupGramSums::add(const float* x, int64_t tokens, ThreadPool& pool) {
     const int64_t begin = g * group_, count = std::min(group_, cols_ - begin);
     // Of one slice first: a sum over all tokens in binary32 would lose the small ones.
     std::vector<float> slice(static_cast<size_t>(count * count));
-    add_products(x + begin, tokens, cols_, count, slice.data());
+    group_kernels().add_gram(x + begin, tokens, cols_, count, slice.data());
     float* to = sums_.data() + begin * group_;
     for (size_t i = 0; i < slice.size(); ++i) to[i] += slice[i];
   });
@@ -39,6 +25,13 @@ void GroupGramSums::add(const float* x, int64_t tokens, ThreadPool& pool) {
 
 GroupGrams GroupGramSums::take_mean() {
   for (float& sum : sums_) sum /= static_cast<float>(std::max<int64_t>(1, tokens_));
+  for (int64_t begin = 0; begin < cols_ && group_ > 0; begin += group_) {
+    const int64_t count = std::min(group_, cols_ - begin);
+    float* of_group = sums_.data() + begin * group_;
+    for (int64_t i = 0; i < count; ++i) {
+      for (int64_t j = 0; j < i; ++j) of_group[j * count + i] = of_group[i * count + j];
+    }
+  }
   return {group_, std::move(sums_)};
 }
 

@@ -108,7 +108,11 @@ class Layerwise {
       if (is_matrix(piece.id)) {
         Linear& linear = quantized_matrix(piece.id);
         std::erase(missing, &linear);
-        fill(linear, values);
+        if (target_.rounds(piece.id)) {
+          become(linear, target_.as_run(piece.id, piece.bytes));
+        } else {
+          fill(linear, values);
+        }
       } else {
         vector_of(piece.id) = std::move(values);
       }
@@ -190,6 +194,13 @@ class Layerwise {
     const std::vector<int64_t> order = target_.hf_order(linear.id);
     linear.w = pack_matrix(encoding(EncodingId::F32), rows, cols, reinterpret_cast<const std::byte*>(weights.data()),
                            order.empty() ? nullptr : order.data(), pool_);
+  }
+
+  /// Rounded matrices run as they will in the model, on rounded activations; binary32 takes twice to four times as
+  /// long.
+  static void become(Linear& linear, Linear as_run) {
+    linear.w = std::move(as_run.w);
+    linear.columns = std::move(as_run.columns);
   }
 
   /// Runs `body(stream)` on both models' slices, then `gather` with both.
@@ -319,7 +330,7 @@ class Layerwise {
     Energy energy;
     const int64_t rows = target_.rows(id);
     for (int64_t first = 0; first < rows; first += kOutputRows) {
-      round_rows(id, first, std::min(kOutputRows, rows - first), problem, energy, report);
+      keep(id, first, round_rows(id, first, std::min(kOutputRows, rows - first), problem, energy, report));
     }
     finish_report(report, energy);
   }
@@ -368,7 +379,9 @@ class Layerwise {
     if (target_.rounds(id)) {
       MatrixReport report = new_report(id, problem);
       Energy energy;
-      fill(linear, round_rows(id, 0, rows, problem, energy, report));
+      std::vector<std::byte> stored = round_rows(id, 0, rows, problem, energy, report);
+      become(linear, target_.as_run(id, stored));
+      keep(id, 0, std::move(stored));
       finish_report(report, energy);
       return;
     }
@@ -397,20 +410,19 @@ class Layerwise {
     done_.reports.push_back(report);
   }
 
-  /// Returns what a reader will decode.
-  std::vector<float> round_rows(const WeightId& id, int64_t first, int64_t rows, const LayerProblem& problem,
-                                Energy& energy, MatrixReport& report) {
+  /// Returns what was stored.
+  std::vector<std::byte> round_rows(const WeightId& id, int64_t first, int64_t rows, const LayerProblem& problem,
+                                    Energy& energy, MatrixReport& report) {
     const auto start = std::chrono::steady_clock::now();
     std::vector<float> weights = folded_weights(id, first, rows, problem.cols()), lost = weights;
     energy.whole += problem.energy(lost, rows);
     problem.correct(first, rows, weights);
     Rounded rounded = target_.round(id, first, weights, rows, problem.problem());
     if (options_.gptq && !rounded.solved) report.fell_back = true;
-    keep(id, first, std::move(rounded.journal));
     for (size_t i = 0; i < lost.size(); ++i) lost[i] -= weights[i];
     energy.lost += problem.energy(lost, rows);
     report.seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    return weights;
+    return std::move(rounded.stored);
   }
 
   const ModelSource& source_;

@@ -39,8 +39,8 @@ struct LayerwiseOptions {
 
 /// What round() of a LayerwiseTarget has done.
 struct Rounded {
-  std::vector<std::byte> journal;  ///< what restore() takes
-  bool solved;                     ///< false if GPTQ was asked for but the format has no grid for it
+  std::vector<std::byte> stored;  ///< what restore() and as_run() take
+  bool solved;                    ///< false if GPTQ was asked for but the format has no grid for it
 };
 
 /// Where rounded matrices go: what a container and its encodings make of the common work.
@@ -63,6 +63,8 @@ class LayerwiseTarget : public RoundingPreview {
   /// Stores again what round() or put() stored, and returns what a reader will decode. Throws Error if it is not what
   /// they returned.
   virtual std::vector<float> restore(const JournalPiece& piece) = 0;
+  /// A rounded matrix as the engine runs it, from what round() returned for all of its rows. Throws Error as restore().
+  virtual Linear as_run(const WeightId& id, std::span<const std::byte> stored) const = 0;
 };
 
 /// For a GGUF file: the plan's `layerwise` tensors, into the plan's writer.

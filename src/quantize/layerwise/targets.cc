@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "base/error.h"
+#include "encoding/group_lower.h"
 #include "quantize/assign/gptq_groups.h"
 #include "quantize/encode.h"
 #include "quantize/layerwise/layerwise.h"
@@ -24,8 +25,8 @@ std::vector<std::byte> encode_dense(const Encoding& type, std::vector<float>& va
   return bytes;
 }
 
-[[noreturn]] void damaged_piece(const JournalPiece& piece) {
-  fail("the journal's {} is not what this job would store; remove the journal", gguf_name(piece.id));
+[[noreturn]] void damaged_piece(const WeightId& id) {
+  fail("the journal's {} is not what this job would store; remove the journal", gguf_name(id));
 }
 
 /// Weights by name, and the rows of a matrix read in parallel: what both have in common.
@@ -91,10 +92,19 @@ class GgufTarget : public Target<PlannedTensor> {
   std::vector<float> restore(const JournalPiece& piece) override {
     const PlannedTensor& t = planned(piece.id);
     const uint64_t row_bytes = offset(piece.id, 1), at = offset(piece.id, piece.first_row);
-    if (piece.bytes.size() % row_bytes != 0 || at + piece.bytes.size() > t.bytes) damaged_piece(piece);
+    if (piece.bytes.size() % row_bytes != 0 || at + piece.bytes.size() > t.bytes) damaged_piece(piece.id);
     std::vector<float> out(piece.bytes.size() / row_bytes * static_cast<uint64_t>(t.tensor.cols()));
     decode(*t.encoding, piece.bytes.data(), static_cast<int64_t>(out.size()), out.data());
     writer_.write(index(piece.id), at, piece.bytes);
+    return out;
+  }
+  Linear as_run(const WeightId& id, std::span<const std::byte> stored) const override {
+    const PlannedTensor& t = planned(id);
+    if (stored.size() != t.bytes) damaged_piece(id);
+    const std::vector<int64_t> order = hf_order(id);
+    Linear out;
+    out.w = pack_matrix(*t.encoding, t.tensor.rows(), t.tensor.cols(), stored.data(),
+                        order.empty() ? nullptr : order.data(), pool_);
     return out;
   }
 
@@ -225,14 +235,31 @@ class DirectoryTarget : public Target<DirectoryTensor> {
     std::vector<float> out(static_cast<size_t>(t.tensor.elements()));
     if (t.quantized) {
       const auto matrix = group_matrix(piece.bytes, scheme_.format, t.rows(), t.cols());
-      if (!matrix) damaged_piece(piece);
+      if (!matrix) damaged_piece(piece.id);
       decode(*matrix, out.data());
       if (writer_ != nullptr) writer_->put(index(piece.id), *matrix);
     } else {
-      if (piece.bytes.size() != t.bytes) damaged_piece(piece);
+      if (piece.bytes.size() != t.bytes) damaged_piece(piece.id);
       decode(*t.dense, piece.bytes.data(), t.tensor.elements(), out.data());
       if (writer_ != nullptr) writer_->put_dense(index(piece.id), out);
     }
+    return out;
+  }
+  Linear as_run(const WeightId& id, std::span<const std::byte> stored) const override {
+    const DirectoryTensor& t = planned(id);
+    const auto matrix = group_matrix(stored, scheme_.format, t.rows(), t.cols());
+    if (!matrix) damaged_piece(id);
+    Lowering lowering = lowering_of(matrix->format, matrix->rows, matrix->cols, matrix->group_of_column);
+    std::vector<std::byte> bytes(lowering.encoding->bytes(static_cast<uint64_t>(matrix->rows * matrix->cols)));
+    const uint64_t row_bytes = bytes.size() / static_cast<uint64_t>(matrix->rows);
+    pool_.run((matrix->rows + kRowsPerTask - 1) / kRowsPerTask, [&](int64_t task, int) {
+      const int64_t first = task * kRowsPerTask, count = std::min(kRowsPerTask, matrix->rows - first);
+      lower_rows(*matrix, lowering, first, count, source_.store->where() + ": " + t.tensor.name,
+                 bytes.data() + static_cast<uint64_t>(first) * row_bytes);
+    });
+    Linear out;
+    out.w = pack_matrix(*lowering.encoding, matrix->rows, matrix->cols, bytes.data(), nullptr, pool_);
+    out.columns = std::move(lowering.column_order);
     return out;
   }
 

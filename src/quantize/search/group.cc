@@ -4,12 +4,11 @@
 #include <cmath>
 #include <vector>
 
+#include "kernel/groups.h"
 #include "quantize/assign/group.h"
 
 namespace lowbit {
 namespace {
-
-constexpr int kLanes = 8;  // sums are kept apart so that compilers can vectorise them; the order is fixed
 
 struct Extremes {
   float low = 0, high = 0;
@@ -25,45 +24,16 @@ Extremes extremes(const float* x, int64_t count) {
   return out;
 }
 
-float lane_sum(const double* lanes) {
-  double sum = 0;
-  for (int k = 0; k < kLanes; ++k) sum += lanes[k];
-  return static_cast<float>(sum);
-}
-
-/// a G b for a symmetric G [count, count], of which the lower triangle is read; the order of additions is fixed.
-double through(const float* gram, const std::vector<float>& a, const std::vector<float>& b) {
-  const size_t count = a.size();
-  double sum = 0;
-  for (size_t i = 0; i < count; ++i) {
-    const float* row = gram + i * count;
-    float of_a[kLanes] = {}, of_b[kLanes] = {};
-    size_t j = 0;
-    for (; j + kLanes <= i; j += kLanes) {
-      for (size_t k = 0; k < kLanes; ++k) {
-        of_a[k] += row[j + k] * a[j + k];
-        of_b[k] += row[j + k] * b[j + k];
-      }
-    }
-    for (size_t k = 0; j + k < i; ++k) {
-      of_a[k] += row[j + k] * a[j + k];
-      of_b[k] += row[j + k] * b[j + k];
-    }
-    float row_a = 0, row_b = 0;
-    for (int k = 0; k < kLanes; ++k) {
-      row_a += of_a[k];
-      row_b += of_b[k];
-    }
-    sum += static_cast<double>(a[i] * (row_b + row[i] * b[i]) + b[i] * row_a);
-  }
-  return sum;
-}
-
 /// One group, with what every candidate needs.
 class Group {
  public:
   Group(const GroupFormat& format, const float* x, const float* importance, int64_t count, const float* gram)
-      : format_(format), x_(x), count_(count), gram_(gram), codes_(static_cast<size_t>(count)) {
+      : format_(format),
+        x_(x),
+        count_(count),
+        gram_(gram),
+        level_(static_cast<size_t>(count)),
+        error_(static_cast<size_t>(count)) {
     range_ = extremes(x, count);
     double sum = 0;
     for (int64_t i = 0; i < count; ++i) sum += static_cast<double>(x[i]) * static_cast<double>(x[i]);
@@ -126,42 +96,38 @@ class Group {
     return {format_.doubly_quantized ? scale : snap_number(format_, scale), snap_zero(format_, zero)};
   }
 
-  float weight(int64_t i) const { return weights_[static_cast<size_t>(i)]; }
+  /// The nearest codes' levels, from the zero point, and their errors.
+  void round(GroupParameters p) {
+    if (format_.levels == GroupLevels::Integer) {
+      const auto top = static_cast<float>(format_.codes() - 1);
+      return kernels_.round(x_, count_, {p.scale, p.zero, top}, level_.data(), error_.data());
+    }
+    codes_.resize(level_.size());
+    assign_group(format_, p, x_, count_, codes_.data());
+    const std::span<const float> levels = group_levels(format_);
+    for (size_t i = 0; i < level_.size(); ++i) {
+      level_[i] = levels[codes_[i]] - p.zero;
+      error_[i] = x_[i] - p.scale * level_[i];
+    }
+  }
 
   /// Nearest codes on a grid: the error, and the scale of least error for these codes.
   float measure(GroupParameters p, float* better_scale = nullptr) {
-    assign_group(format_, p, x_, count_, codes_.data());
+    round(p);
     if (gram_ != nullptr) return measure_output(p, better_scale);
-    const std::span<const float> levels = group_levels(format_);
-    double error[kLanes] = {}, lx[kLanes] = {}, ll[kLanes] = {};
-    for (int64_t i = 0; i < count_; ++i) {
-      const float level = levels[codes_[static_cast<size_t>(i)]] - p.zero, w = weight(i);
-      const float e = x_[i] - p.scale * level;
-      error[i % kLanes] += static_cast<double>(w * e * e);
-      lx[i % kLanes] += static_cast<double>(w * level * x_[i]);
-      ll[i % kLanes] += static_cast<double>(w * level * level);
-    }
-    if (better_scale != nullptr) {
-      const float sum = lane_sum(ll);
-      *better_scale = sum > 0 ? lane_sum(lx) / sum : p.scale;
-    }
-    return lane_sum(error);
+    const GroupSums sums = kernels_.weigh(weights_.data(), x_, level_.data(), error_.data(), count_);
+    if (better_scale != nullptr) *better_scale = sums.ll > 0 ? static_cast<float>(sums.lx / sums.ll) : p.scale;
+    return static_cast<float>(sums.error);
   }
 
   /// measure() by the error of the group's output.
   float measure_output(GroupParameters p, float* better_scale) const {
-    const std::span<const float> levels = group_levels(format_);
-    std::vector<float> error(static_cast<size_t>(count_)), level(better_scale == nullptr ? 0 : error.size());
-    for (size_t i = 0; i < error.size(); ++i) {
-      const float from_zero = levels[codes_[i]] - p.zero;
-      error[i] = x_[i] - p.scale * from_zero;
-      if (better_scale != nullptr) level[i] = from_zero;
-    }
     if (better_scale != nullptr) {
-      const double power = through(gram_, level, level);
-      *better_scale = power > 0 ? p.scale + static_cast<float>(through(gram_, level, error) / power) : p.scale;
+      const double power = kernels_.through(gram_, level_.data(), level_.data(), count_);
+      const double shared = kernels_.through(gram_, level_.data(), error_.data(), count_);
+      *better_scale = power > 0 ? p.scale + static_cast<float>(shared / power) : p.scale;
     }
-    return static_cast<float>(through(gram_, error, error));
+    return static_cast<float>(kernels_.through(gram_, error_.data(), error_.data(), count_));
   }
 
   void consider(GroupParameters p) {
@@ -209,11 +175,10 @@ class Group {
     consider(snapped(scale, p.zero));
     if (format_.zero != GroupZero::Float) return;
     double shift = 0, total = 0;  // the zero of least error for the codes of the best scale
-    measure(best_);
-    const std::span<const float> levels = group_levels(format_);
-    for (int64_t i = 0; i < count_; ++i) {
-      shift += static_cast<double>(weight(i) * (levels[codes_[static_cast<size_t>(i)]] - x_[i] / best_.scale));
-      total += static_cast<double>(weight(i));
+    round(best_);
+    for (size_t i = 0; i < level_.size(); ++i) {
+      shift += static_cast<double>(weights_[i] * (level_[i] + best_.zero - x_[i] / best_.scale));
+      total += static_cast<double>(weights_[i]);
     }
     consider(snapped(best_.scale, static_cast<float>(shift / total)));
   }
@@ -222,6 +187,8 @@ class Group {
   const float* x_;
   const int64_t count_;
   const float* const gram_;  ///< or nullptr
+  const GroupKernels& kernels_ = group_kernels();
+  std::vector<float> level_, error_;  ///< of the candidate measured last
   std::vector<uint8_t> codes_;
   std::vector<float> weights_;  ///< what each squared error counts
   Extremes range_;

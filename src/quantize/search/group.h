@@ -29,8 +29,8 @@ struct GroupParameters {
   float scale = 0, zero = 0;  ///< as the format stores them, unless its scales are doubly quantized
 };
 
-/// What errors cost in a group's output: of each group of consecutive columns, the mean of x x^T over its inputs x, of
-/// which the lower triangle counts. [count, count] of one group after another.
+/// What errors cost in a group's output: of each group of consecutive columns, the mean of x x^T over its inputs x.
+/// [count, count] of one group after another.
 struct GroupGrams {
   int64_t group = 0;  ///< columns; the last group may have fewer
   std::vector<float> values{};
