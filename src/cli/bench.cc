@@ -19,6 +19,7 @@ struct Options {
   std::vector<std::string> both;
   std::vector<int> threads;
   int repetitions = 5;
+  KvType cache = KvType::F16;
 };
 
 /// A result with the limits of its number of threads.
@@ -68,6 +69,7 @@ std::vector<SpeedTest> tests_of(const Options& options) {
       for (const SpeedTest& b : both) tests.push_back({b.prompt, b.generate, sequences, depth});
     }
   }
+  for (SpeedTest& test : tests) test.cache = options.cache;
   if (tests.empty()) fail("bench: nothing to measure: give prompt tokens (-p), tokens to generate (-n) or both (--pg)");
   return tests;
 }
@@ -200,6 +202,7 @@ void add_bench(CLI::App& app, Common& common) {
   add_list(command, "-d,--depth,--n-depth", options->depths, "Tokens already in the context, a list; default: 0", 0,
            kMostTokens);
   add_list(command, "--npl,--parallel", options->sequences, "Sequences side by side, a list; default: 1", 1, 1024);
+  add_cache_type(command, options->cache);
   command->remove_option(command->get_option("--threads"));
   add_list(command, "-t,--threads", options->threads, "Threads, a list; default: the processors there are", 1, 1024);
   command

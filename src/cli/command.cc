@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <fstream>
+#include <map>
 
 #include "base/progress.h"
 
@@ -28,6 +29,15 @@ CLI::App* add_command(CLI::App& app, Common& common, const std::string& name, co
 void print_json(const Json& result) {
   // A tensor's name or a generated text may hold any bytes: what is not UTF-8 is replaced, never thrown at the user.
   fmt::print("{}\n", result.dump(2, ' ', false, Json::error_handler_t::replace));
+}
+
+void add_cache_type(CLI::App* command, KvType& type) {
+  const std::map<std::string, KvType> known{{"f16", KvType::F16}, {"bf16", KvType::BF16}, {"q8_0", KvType::Q8_0}};
+  command
+      ->add_option_function<std::string>(
+          "--cache-type", [&type, known](const std::string& name) { type = known.at(name); },
+          "What keys and values are kept in: f16 (default), bf16, or q8_0, which takes about half the memory")
+      ->check(CLI::IsMember({"f16", "bf16", "q8_0"}));
 }
 
 uint64_t peak_memory_bytes() {

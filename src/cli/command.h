@@ -8,6 +8,7 @@
 #include "base/json.h"
 #include "base/thread_pool.h"
 #include "base/units.h"
+#include "model/kv_cache.h"
 
 namespace lowbit {
 
@@ -31,6 +32,9 @@ void print_json(const Json& result);
 uint64_t peak_memory_bytes();
 /// Memory it holds now.
 uint64_t resident_memory_bytes();
+
+/// Adds --cache-type.
+void add_cache_type(CLI::App* command, KvType& type);
 
 void add_convert(CLI::App& app, Common& common);
 void add_quantize(CLI::App& app, Common& common);

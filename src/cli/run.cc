@@ -21,6 +21,7 @@ struct Options {
   std::string model, prompt, prompt_file, system;
   bool chat = false, ignore_end = false;
   int64_t tokens = -1, context = 0;
+  KvType cache = KvType::F16;
   std::optional<uint64_t> seed;
   GenerateOptions generate;
 };
@@ -60,7 +61,8 @@ void run(const Common& common, Options options) {
   const Tokenizer tokenizer(read_tokenizer(source));
   const std::vector<int32_t> prompt = prompt_ids(options, tokenizer);
   Transformer model(source, pool);
-  KvCache cache(model.config(), cache_size(options, model.config(), static_cast<int64_t>(prompt.size())));
+  KvCache cache(model.config(), cache_size(options, model.config(), static_cast<int64_t>(prompt.size())),
+                options.cache);
 
   if (!common.json && !options.chat) fmt::print("{}", tokenizer.decode(prompt));
   const Generation result = generate(model, tokenizer, cache, prompt, options.generate, [&](std::string_view text) {
@@ -104,6 +106,7 @@ void add_run(CLI::App& app, Common& common) {
       ->check(CLI::Range(int64_t{-1}, int64_t{1} << 40));
   command->add_option("-c,--ctx", options->context, "Context in tokens; default: as needed, within the model's")
       ->check(CLI::NonNegativeNumber);
+  add_cache_type(command, options->cache);
   command->add_option("--temp", sampler.temperature, "Temperature; 0 takes the likeliest token")->capture_default_str();
   command->add_option("--top-k", sampler.top_k, "Keep the K likeliest tokens; 0: all")->capture_default_str();
   command->add_option("--top-p", sampler.top_p, "Keep the likeliest tokens up to this probability")

@@ -17,8 +17,8 @@ constexpr int64_t kLogitBytes = int64_t{16} << 20;
 /// One model's half of the work.
 class Scorer {
  public:
-  Scorer(const EvaluatedModel& model, int64_t context)
-      : model_(model.transformer), name_(model.name), runner_(model.transformer, context) {}
+  Scorer(const EvaluatedModel& model, int64_t context, KvType cache)
+      : model_(model.transformer), name_(model.name), runner_(model.transformer, context, cache) {}
 
   int64_t batch() const { return runner_.batch(); }
   void run(std::span<const int32_t> chunks, int64_t used, int64_t first) { hidden_ = runner_.run(chunks, used, first); }
@@ -60,14 +60,14 @@ class Evaluator {
       : options_(options),
         first_(options.hugging_face ? 0 : options.context / 2),
         tokens_(std::move(tokens)),
-        model_(model, options.context) {
+        model_(model, options.context, options.cache) {
     if (!reference) return;
     const int64_t vocab = model.transformer.config().vocab, other = reference->transformer.config().vocab;
     if (vocab != other) {
       fail("{} has a vocabulary of {} tokens and {} one of {}: compare models of the same tokenizer", model.name, vocab,
            reference->name, other);
     }
-    reference_.emplace(*reference, options.context);
+    reference_.emplace(*reference, options.context, KvType::F16);
   }
 
   Evaluation run() {

@@ -20,6 +20,7 @@ struct EvaluateOptions {
   /// only the second half of a chunk is scored: from position context/2 on, each token predicts the next.
   /// True: Hugging Face's: chunks as they are, every token of a chunk but its first is scored.
   bool hugging_face = false;
+  KvType cache = KvType::F16;          ///< of the model; the reference has F16
   std::string text_name = "the text";  ///< for messages
 };
 

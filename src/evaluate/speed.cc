@@ -30,7 +30,7 @@ class Run {
         ids_(spread_ids(model.config(), std::max({test.depth, test.prompt, test.sequences}))),
         logits_(static_cast<size_t>(test.sequences * model.config().vocab)) {
     for (int64_t s = 0; s < test.sequences; ++s) {
-      caches_.emplace_back(model.config(), test.depth + test.prompt + test.generate);
+      caches_.emplace_back(model.config(), test.depth + test.prompt + test.generate, test.cache);
     }
     if (test.depth == 0) return;
     for (KvCache& cache : caches_) {
@@ -104,7 +104,7 @@ PassWork work_of(const Transformer& model, const ModelSource& source, const Spee
     int64_t pairs = 0;
     for (int64_t i = last ? count - 1 : 0; i < count; ++i) pairs += attended(before + i);
     work.float_operations += 4.0 * static_cast<double>(test.sequences * pairs * c.heads * c.head_dim);
-    work.bytes += 2.0 * sizeof(uint16_t) * static_cast<double>(test.sequences * positions * c.kv_heads * c.head_dim);
+    work.bytes += static_cast<double>(test.sequences * positions * c.kv_heads * kv_bytes(test.cache, c.head_dim));
   }
   add(work, source, output_matrix(c), outputs);
   return work;

@@ -13,6 +13,7 @@ namespace lowbit {
 /// once, then `generate` tokens one by one, one of each sequence in a pass.
 struct SpeedTest {
   int64_t prompt = 0, generate = 0, sequences = 1, depth = 0;
+  KvType cache = KvType::F16;
 
   /// As llama-bench has it: "pp512", "tg128", "pp512+tg128", then " x8" for sequences, " @ d4096" for depth.
   std::string name() const;

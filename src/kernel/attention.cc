@@ -1,5 +1,7 @@
 #include <algorithm>
+#include <iterator>
 
+#include "base/half.h"
 #include "kernel/kernels.h"
 
 namespace lowbit {
@@ -37,16 +39,37 @@ std::vector<Task> tasks_of(std::span<const AttentionArgs> all) {
   return tasks;
 }
 
+/// Where each thread decodes keys and values, if it has to.
+class Room {
+ public:
+  Room(std::span<const Task> tasks, int threads) {
+    for (const Task& t : tasks) {
+      if (t.args.type == KvType::Q8_0) size_ = std::max(size_, int64_t{2} * kKeyBlock * t.args.head_dim);
+    }
+    values_.resize(static_cast<size_t>(size_ * threads));
+  }
+  AttentionArgs with(AttentionArgs args, int worker) {
+    args.room = values_.data() + worker * size_;
+    return args;
+  }
+
+ private:
+  int64_t size_ = 0;
+  std::vector<float> values_;
+};
+
 /// A task a thread: its parts one after another, in the thread's own room.
 void attend_whole(const Kernels& k, std::span<const Task> tasks, ThreadPool& pool) {
-  int64_t room = 0;
-  for (const Task& t : tasks) room = std::max(room, t.parts * t.part_size());
-  std::vector<float> records(static_cast<size_t>(room * pool.size()));
+  int64_t size = 0;
+  for (const Task& t : tasks) size = std::max(size, t.parts * t.part_size());
+  std::vector<float> records(static_cast<size_t>(size * pool.size()));
+  Room room(tasks, pool.size());
   // The last first: they attend to the most, and what is left at the end should be small.
   pool.run(static_cast<int64_t>(tasks.size()), [&](int64_t index, int worker) {
     const Task& t = tasks[tasks.size() - 1 - static_cast<size_t>(index)];
-    float* own = records.data() + worker * room;
-    for (int64_t p = 0; p < t.parts; ++p) k.attention_part(t.args, t.first_part + p, own + p * t.part_size());
+    float* own = records.data() + worker * size;
+    const AttentionArgs args = room.with(t.args, worker);
+    for (int64_t p = 0; p < t.parts; ++p) k.attention_part(args, t.first_part + p, own + p * t.part_size());
     k.attention_join(t.args, own, t.first_part, t.part_size());
   });
 }
@@ -65,9 +88,10 @@ void attend_in_parts(const Kernels& k, std::span<const Task> tasks, ThreadPool& 
     for (int64_t p = 0; p < t.parts; ++p, size += t.part_size()) parts.push_back({&t, t.first_part + p, size});
   }
   std::vector<float> records(static_cast<size_t>(size));
-  pool.run(static_cast<int64_t>(parts.size()), [&](int64_t i, int) {
+  Room room(tasks, pool.size());
+  pool.run(static_cast<int64_t>(parts.size()), [&](int64_t i, int worker) {
     const Part& p = parts[static_cast<size_t>(i)];
-    k.attention_part(p.task->args, p.part, records.data() + p.record);
+    k.attention_part(room.with(p.task->args, worker), p.part, records.data() + p.record);
   });
   pool.run(static_cast<int64_t>(tasks.size()), [&](int64_t i, int) {
     const Task& t = tasks[static_cast<size_t>(i)];
@@ -75,7 +99,49 @@ void attend_in_parts(const Kernels& k, std::span<const Task> tasks, ThreadPool& 
   });
 }
 
+/// Elements i of a row become to[i * stride].
+template <typename T>
+void scatter(const T* from, int64_t count, T* to, int64_t stride) {
+  for (int64_t i = 0; i < count; ++i) to[i * stride] = from[i];
+}
+
+/// Codes and scales of a row [head_dim], elements apart by `stride`.
+void store_codes(const Kernels& k, const float* row, int64_t head_dim, uint8_t* codes, uint16_t* scales,
+                 int64_t stride) {
+  for (int64_t i = 0; i < head_dim; i += kKvScaled) {
+    ActivationTile tile;
+    k.quantize_row(row + i, kKvScaled, &tile, 1);
+    scatter(tile.codes, kKvScaled, reinterpret_cast<int8_t*>(codes) + i * stride, stride);
+    scales[i / kKvScaled * stride] = f32_to_f16(tile.scale);
+  }
+}
+
+void to_halves(const Kernels& k, KvType type, const float* x, int64_t n, uint16_t* out) {
+  if (type == KvType::F16) return k.to_f16(x, n, out);
+  std::transform(x, x + n, out, f32_to_bf16);
+}
+
 }  // namespace
+
+void store_position(const Kernels& k, KvType type, const float* key, const float* value, int64_t head_dim,
+                    int64_t position, uint8_t* keys, uint8_t* values) {
+  const int64_t place = position % kKeyBlock;
+  uint8_t* block = keys + position / kKeyBlock * key_block_bytes(type, head_dim);
+  uint8_t* row = values + position * value_bytes(type, head_dim);
+  if (type == KvType::Q8_0) {
+    static_assert(kKvScaled == kTileCols);
+    auto* scales = reinterpret_cast<uint16_t*>(block + kKeyBlock * head_dim);
+    store_codes(k, key, head_dim, block + place, scales + place, kKeyBlock);
+    return store_codes(k, value, head_dim, row, reinterpret_cast<uint16_t*>(row + head_dim), 1);
+  }
+  to_halves(k, type, value, head_dim, reinterpret_cast<uint16_t*>(row));
+  uint16_t halves[64];
+  for (int64_t i = 0; i < head_dim; i += std::ssize(halves)) {
+    const int64_t n = std::min<int64_t>(std::ssize(halves), head_dim - i);
+    to_halves(k, type, key + i, n, halves);
+    scatter(halves, n, reinterpret_cast<uint16_t*>(block) + i * kKeyBlock + place, kKeyBlock);
+  }
+}
 
 void attend(const Kernels& k, std::span<const AttentionArgs> all, ThreadPool& pool) {
   const std::vector<Task> tasks = tasks_of(all);

@@ -15,6 +15,27 @@ constexpr int registers_for(int rows) {
   return 4 * rows <= kAttentionRegisters ? 4 : 2 * rows <= kAttentionRegisters ? 2 : 1;
 }
 
+/// Elements of keys and values as they are stored.
+struct Halves {
+  using Element = uint16_t;
+  static Vec at(const Element* p) { return load_f16(p); }
+  static Vec at(const Element* p, int n) { return load_f16(p, n); }
+};
+struct BrainHalves {
+  using Element = uint16_t;
+  static Vec at(const Element* p) { return load_bf16(p); }
+  static Vec at(const Element* p, int n) {
+    Element copy[16] = {};
+    for (int i = 0; i < n; ++i) copy[i] = p[i];
+    return load_bf16(copy);
+  }
+};
+struct Singles {
+  using Element = float;
+  static Vec at(const Element* p) { return load(p); }
+  static Vec at(const Element* p, int n) { return load(p, n); }
+};
+
 struct AttentionRow {
   const float* q;
   float* out;  ///< not yet divided by the total
@@ -24,16 +45,17 @@ struct AttentionRow {
 };
 
 /// weights[R][16 n] = scores of a tile of R rows with 16 n positions of a block of keys.
-template <int R, int N>
-inline __attribute__((always_inline)) void score(const AttentionArgs& a, const AttentionRow* rows, const uint16_t* keys,
-                                                 float (*weights)[kKeyBlock], int at) {
+template <typename Source, int R, int N>
+inline __attribute__((always_inline)) void score(const AttentionArgs& a, const AttentionRow* rows,
+                                                 const typename Source::Element* keys, float (*weights)[kKeyBlock],
+                                                 int at) {
   Vec dot[R][N];
   for (int r = 0; r < R; ++r) {
     for (int n = 0; n < N; ++n) dot[r][n] = set1(0.0f);
   }
   for (int i = 0; i < a.head_dim; ++i) {
     Vec key[N];
-    for (int n = 0; n < N; ++n) key[n] = load_f16(keys + i * kKeyBlock + at + 16 * n);
+    for (int n = 0; n < N; ++n) key[n] = Source::at(keys + i * kKeyBlock + at + 16 * n);
     for (int r = 0; r < R; ++r) {
       const Vec q = set1(rows[r].q[i]);
       for (int n = 0; n < N; ++n) dot[r][n] = fma(q, key[n], dot[r][n]);
@@ -45,18 +67,19 @@ inline __attribute__((always_inline)) void score(const AttentionArgs& a, const A
 }
 
 /// out[d, d + width) of R rows += weights times values of positions [begin, end) of a block.
-template <int R, int N>
+template <typename Source, int R, int N>
 inline __attribute__((always_inline)) void add_values_at(const AttentionArgs& a, AttentionRow* rows,
-                                                         const float (*weights)[kKeyBlock], const uint16_t* values,
-                                                         int begin, int end, int d, int width) {
+                                                         const float (*weights)[kKeyBlock],
+                                                         const typename Source::Element* values, int begin, int end,
+                                                         int d, int width) {
   Vec sums[R][N];
   for (int r = 0; r < R; ++r) {
     for (int n = 0; n < N; ++n) sums[r][n] = load(rows[r].out + d + 16 * n, width);
   }
   for (int p = begin; p < end; ++p) {
-    const uint16_t* from = values + static_cast<int64_t>(p) * a.head_dim + d;
+    const typename Source::Element* from = values + static_cast<int64_t>(p) * a.head_dim + d;
     Vec value[N];
-    for (int n = 0; n < N; ++n) value[n] = width == 16 ? load_f16(from + 16 * n) : load_f16(from + 16 * n, width);
+    for (int n = 0; n < N; ++n) value[n] = width == 16 ? Source::at(from + 16 * n) : Source::at(from + 16 * n, width);
     for (int r = 0; r < R; ++r) {
       const Vec weight = set1(weights[r][p]);
       for (int n = 0; n < N; ++n) sums[r][n] = fma(weight, value[n], sums[r][n]);
@@ -67,14 +90,15 @@ inline __attribute__((always_inline)) void add_values_at(const AttentionArgs& a,
   }
 }
 
-template <int R>
-void add_values(const AttentionArgs& a, AttentionRow* rows, const float (*weights)[kKeyBlock], const uint16_t* values,
-                int begin, int end) {
+template <typename Source, int R>
+void add_values(const AttentionArgs& a, AttentionRow* rows, const float (*weights)[kKeyBlock],
+                const typename Source::Element* values, int begin, int end) {
   constexpr int N = registers_for(R);
   int d = 0;
-  for (; d + 16 * N <= a.head_dim; d += 16 * N) add_values_at<R, N>(a, rows, weights, values, begin, end, d, 16);
+  for (; d + 16 * N <= a.head_dim; d += 16 * N)
+    add_values_at<Source, R, N>(a, rows, weights, values, begin, end, d, 16);
   for (; d < a.head_dim; d += 16) {
-    add_values_at<R, 1>(a, rows, weights, values, begin, end, d, a.head_dim - d < 16 ? a.head_dim - d : 16);
+    add_values_at<Source, R, 1>(a, rows, weights, values, begin, end, d, a.head_dim - d < 16 ? a.head_dim - d : 16);
   }
 }
 
@@ -102,8 +126,9 @@ inline void soften(const AttentionArgs& a, AttentionRow& row, float* weights, in
 }
 
 /// R rows over the block of positions that starts at `block`.
-template <int R>
-void attend_block(const AttentionArgs& a, AttentionRow* rows, int64_t block) {
+template <typename Source, int R>
+void attend_tile(const AttentionArgs& a, AttentionRow* rows, int64_t block, const typename Source::Element* keys,
+                 const typename Source::Element* values) {
   int begin[R], end[R], common_begin = 0, common_end = kKeyBlock, reach = 0;
   for (int r = 0; r < R; ++r) {
     const int64_t from = rows[r].first - block, to = rows[r].last + 1 - block;
@@ -116,27 +141,63 @@ void attend_block(const AttentionArgs& a, AttentionRow* rows, int64_t block) {
   if (reach == 0) return;
   alignas(64) float weights[R][kKeyBlock];
   constexpr int N = registers_for(R);
-  for (int at = 0; at < reach; at += 16 * N) score<R, N>(a, rows, a.k + block * a.head_dim, weights, at);
+  for (int at = 0; at < reach; at += 16 * N) score<Source, R, N>(a, rows, keys, weights, at);
   for (int r = 0; r < R; ++r) {
     if (begin[r] < end[r]) soften(a, rows[r], weights[r], begin[r], end[r]);
   }
   // What only some rows attend to must not enter the others' sums, not even by a weight of 0: it may be infinite.
-  const uint16_t* values = a.v + block * a.head_dim;
   const bool together = common_begin < common_end;
   for (int r = 0; r < R; ++r) {
-    add_values<1>(a, rows + r, weights + r, values, begin[r], together ? common_begin : end[r]);
+    add_values<Source, 1>(a, rows + r, weights + r, values, begin[r], together ? common_begin : end[r]);
   }
   if (!together) return;
-  add_values<R>(a, rows, weights, values, common_begin, common_end);
-  for (int r = 0; r < R; ++r) add_values<1>(a, rows + r, weights + r, values, common_end, end[r]);
+  add_values<Source, R>(a, rows, weights, values, common_begin, common_end);
+  for (int r = 0; r < R; ++r) add_values<Source, 1>(a, rows + r, weights + r, values, common_end, end[r]);
 }
 
-template <int R>
-void attend_block(const AttentionArgs& a, AttentionRow* rows, int count, int64_t block) {
+template <typename Source, int R>
+void attend_tiles(const AttentionArgs& a, AttentionRow* rows, int count, int64_t block,
+                  const typename Source::Element* keys, const typename Source::Element* values) {
+  for (; count >= R; count -= R, rows += R) attend_tile<Source, R>(a, rows, block, keys, values);
   if constexpr (R > 1) {
-    if (count < R) return attend_block<R - 1>(a, rows, count, block);
+    if (count > 0) attend_tiles<Source, R - 1>(a, rows, count, block, keys, values);
   }
-  attend_block<R>(a, rows, block);
+}
+
+/// A Q8_0 block of keys [head_dim][kKeyBlock] and of values [kKeyBlock][head_dim] in binary32.
+inline void decode_block(const AttentionArgs& a, const uint8_t* keys, const uint8_t* values, int positions) {
+  const int64_t dim = a.head_dim;
+  const auto* key_scales = reinterpret_cast<const uint16_t*>(keys + kKeyBlock * dim);
+  for (int64_t i = 0; i < dim; ++i) {
+    for (int p = 0; p < kKeyBlock; p += 16) {
+      const Vec scale = load_f16(key_scales + i / kKvScaled * kKeyBlock + p);
+      store(a.room + i * kKeyBlock + p, mul(load_int8(keys + i * kKeyBlock + p), scale));
+    }
+  }
+  float* out = a.room + kKeyBlock * dim;
+  for (int p = 0; p < positions; ++p, out += dim, values += value_bytes(KvType::Q8_0, dim)) {
+    const auto* scales = reinterpret_cast<const uint16_t*>(values + dim);
+    for (int64_t i = 0; i < dim; i += 16) {
+      const Vec scale = set1(f16_to_f32(scales[i / kKvScaled]));
+      store(out + i, mul(load_int8(values + i), scale));
+    }
+  }
+}
+
+/// All rows over the block of positions that starts at `block`, of which `positions` are attended to by any.
+inline void attend_block(const AttentionArgs& a, AttentionRow* rows, int count, int64_t block, int positions) {
+  const uint8_t* keys = a.k + block / kKeyBlock * key_block_bytes(a.type, a.head_dim);
+  const uint8_t* values = a.v + block * value_bytes(a.type, a.head_dim);
+  if (a.type == KvType::Q8_0) {
+    decode_block(a, keys, values, positions);
+    return attend_tiles<Singles, kTileRows>(a, rows, count, block, a.room, a.room + kKeyBlock * a.head_dim);
+  }
+  const auto* key_halves = reinterpret_cast<const uint16_t*>(keys);
+  const auto* value_halves = reinterpret_cast<const uint16_t*>(values);
+  if (a.type == KvType::BF16) {
+    return attend_tiles<BrainHalves, kTileRows>(a, rows, count, block, key_halves, value_halves);
+  }
+  attend_tiles<Halves, kTileRows>(a, rows, count, block, key_halves, value_halves);
 }
 
 inline int64_t first_position(const AttentionArgs& a, int64_t token) {
@@ -166,7 +227,7 @@ void attention_part(const AttentionArgs& a, int64_t part, float* out) {
     const int64_t first = rows[0].first > begin ? rows[0].first / kKeyBlock * kKeyBlock : begin;
     const int64_t last = rows[n - 1].last + 1 < end ? rows[n - 1].last + 1 : end;
     for (int64_t block = first; block < last; block += kKeyBlock) {
-      for (int r = 0; r < n; r += kTileRows) attend_block<kTileRows>(a, rows + r, n - r, block);
+      attend_block(a, rows, n, block, last - block < kKeyBlock ? static_cast<int>(last - block) : kKeyBlock);
     }
     for (int r = 0; r < n; ++r) {
       store(rows[r].out + stride - 32, rows[r].total);

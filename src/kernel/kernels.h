@@ -86,7 +86,10 @@ void prepare(const Kernels& k, const PackedMatrix& w, const float* x, int64_t to
 /// out[tokens, w.rows()] = x W^T, spread over the pool. x was prepared with the same `k`.
 void matmul(const Kernels& k, const PackedMatrix& w, const Activations& x, float* out, ThreadPool& pool);
 
-/// The attention of several key/value heads, of several sequences, spread over the pool.
+/// Stores a key and a value [head_dim] at `position` of what attention reads.
+void store_position(const Kernels& k, KvType type, const float* key, const float* value, int64_t head_dim,
+                    int64_t position, uint8_t* keys, uint8_t* values);
+/// The attention of several key/value heads, of several sequences, spread over the pool; `room` is set.
 void attend(const Kernels& k, std::span<const AttentionArgs> all, ThreadPool& pool);
 
 }  // namespace lowbit

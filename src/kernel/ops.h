@@ -8,8 +8,23 @@
 
 namespace lowbit {
 
+/// What keys and values are stored in. Attention reads all but F32.
+enum class KvType : uint8_t { F16, BF16, Q8_0, F32 };
+
 /// Positions in a block of keys.
 inline constexpr int kKeyBlock = 64;
+/// Elements of a head that share a binary16 scale in Q8_0.
+inline constexpr int kKvScaled = 32;
+
+/// Bytes of a block of keys: binary16 or bfloat16 [head_dim][kKeyBlock]; Q8_0: codes int8 [head_dim][kKeyBlock], then
+/// scales binary16 [head_dim / kKvScaled][kKeyBlock].
+constexpr int64_t key_block_bytes(KvType type, int64_t head_dim) {
+  return type == KvType::Q8_0 ? kKeyBlock * (head_dim + head_dim / kKvScaled * 2) : kKeyBlock * head_dim * 2;
+}
+/// Bytes of a position's values: binary16 or bfloat16 [head_dim]; Q8_0: codes int8 [head_dim], then scales binary16.
+constexpr int64_t value_bytes(KvType type, int64_t head_dim) {
+  return type == KvType::Q8_0 ? head_dim + head_dim / kKvScaled * 2 : head_dim * 2;
+}
 /// Positions whose share of a row's attention is computed on its own: a whole number of blocks. The grid starts at
 /// position 0.
 inline constexpr int64_t kAttentionPart = 512;
@@ -18,14 +33,16 @@ inline constexpr int64_t kAttentionPart = 512;
 /// position `position` + t and attends to all positions up to its own, or to the last `window` of them; keys and values
 /// of all these tokens are in k and v. Softmax is online and in binary32. A row is a head of a token.
 struct AttentionArgs {
-  const float* q;     ///< head h of token t at q[t * stride + h * head_dim], rotated
-  const uint16_t* k;  ///< binary16 [positions / kKeyBlock, rounded up][head_dim][kKeyBlock], rotated
-  const uint16_t* v;  ///< binary16 [positions][head_dim]
-  float* out;         ///< as q
+  const float* q;    ///< head h of token t at q[t * stride + h * head_dim], rotated
+  const uint8_t* k;  ///< blocks of keys, rotated: see key_block_bytes()
+  const uint8_t* v;  ///< values: see value_bytes()
+  float* out;        ///< as q
   int heads, head_dim;
   int64_t position, tokens, stride;
   int64_t window;  ///< 0 = no limit
   float scale;     ///< 1/sqrt(head_dim), usually
+  KvType type;
+  float* room;  ///< [2 * kKeyBlock * head_dim] to decode Q8_0 in; else unused
 };
 
 /// Elements of what a part gives for one row: sums of values, then 16 partial totals, then the greatest score.

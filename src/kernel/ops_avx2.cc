@@ -1,3 +1,4 @@
+#include "base/half.h"
 #include "kernel/ops.h"
 #include "kernel/vec_avx2.h"
 

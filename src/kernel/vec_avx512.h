@@ -25,6 +25,9 @@ inline Vec load_bf16(const uint16_t* p) {
   const __m256i halves = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
 }
+inline Vec load_int8(const uint8_t* p) {
+  return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+}
 inline void store(float* p, Vec a) { _mm512_storeu_ps(p, a); }
 inline void store(float* p, Vec a, int n) { _mm512_mask_storeu_ps(p, first(n), a); }
 inline void store_f16(uint16_t* p, Vec a, int n) {

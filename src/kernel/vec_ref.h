@@ -54,6 +54,10 @@ inline Vec load_f16(const uint16_t* p, int n) {
 inline Vec load_bf16(const uint16_t* p) {
   return each([&](int i) { return bf16_to_f32(p[i]); });
 }
+/// Sixteen signed bytes.
+inline Vec load_int8(const uint8_t* p) {
+  return each([&](int i) { return static_cast<float>(static_cast<int8_t>(p[i])); });
+}
 inline void store(float* p, Vec a) { memcpy(p, a.lane, sizeof a.lane); }
 inline void store(float* p, Vec a, int n) { memcpy(p, a.lane, static_cast<size_t>(n) * sizeof(float)); }
 inline void store_f16(uint16_t* p, Vec a, int n) {

@@ -35,8 +35,9 @@ std::vector<int32_t> chunk_tokens(const ModelConfig& model, const Tokenizer& tok
   return tokens;
 }
 
-ChunkRunner::ChunkRunner(Transformer& model, int64_t chunk) : model_(model), chunk_(chunk) {
-  for (int64_t i = 0; i < std::max<int64_t>(1, kBatchTokens / chunk); ++i) caches_.emplace_back(model.config(), chunk);
+ChunkRunner::ChunkRunner(Transformer& model, int64_t chunk, KvType cache) : model_(model), chunk_(chunk) {
+  const int64_t count = std::max<int64_t>(1, kBatchTokens / chunk);
+  for (int64_t i = 0; i < count; ++i) caches_.emplace_back(model.config(), chunk, cache);
 }
 
 std::vector<float> ChunkRunner::run(std::span<const int32_t> tokens, int64_t used, int64_t first_output, Tap* tap) {

@@ -27,7 +27,7 @@ std::vector<int32_t> chunk_tokens(const ModelConfig& model, const Tokenizer& tok
 /// Runs chunks through a model, several at a time, each in a cache of its own that starts empty.
 class ChunkRunner {
  public:
-  ChunkRunner(Transformer& model, int64_t chunk);
+  ChunkRunner(Transformer& model, int64_t chunk, KvType cache = KvType::F16);
 
   /// Chunks a call should have: enough to keep the machine busy, few enough for memory.
   int64_t batch() const { return static_cast<int64_t>(caches_.size()); }

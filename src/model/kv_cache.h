@@ -4,20 +4,23 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <string_view>
 
+#include "kernel/ops.h"
 #include "model/config.h"
 
 namespace lowbit {
 
-/// What keys and values are stored in. F16 is fast and what llama.cpp does; its rounding moves logits by about 0.01.
-enum class KvType : uint8_t { F16, F32 };
-
-/// [layer][kv_head][position][head_dim]: what one head attends to is contiguous. Keys of type F16 are turned round in
-/// blocks of kKeyBlock positions, [block][head_dim][position], so that scores need no sums across a register. Memory is
-/// reserved for `capacity` positions, rounded up to whole blocks, but only becomes resident as positions are filled.
+/// [layer][kv_head][position][head_dim]: what one head attends to is contiguous. Keys of all types but F32 are turned
+/// round in blocks of kKeyBlock positions, [block][head_dim][position], so that scores need no sums across a register
+/// (see ops.h). Memory is reserved for `capacity` positions, rounded up to whole blocks, but only becomes resident as
+/// positions are filled.
+///
+/// F16 is what llama.cpp does; its rounding moves logits by about 0.01. BF16 has the range of binary32; Q8_0 takes 8.5
+/// bits an element; F32 is for exactness, and slow.
 class KvCache {
  public:
-  /// Throws Error if so many positions cannot be addressed or reserved.
+  /// Throws Error if so many positions cannot be addressed or reserved, or if the heads do not suit the type.
   KvCache(const ModelConfig& config, int64_t capacity, KvType type = KvType::F16);
 
   KvType type() const { return type_; }
@@ -27,27 +30,28 @@ class KvCache {
   void truncate(int64_t size) { size_ = size; }
   uint64_t bytes() const { return bytes_; }
 
-  /// [capacity, head_dim], rotated, F16 in blocks. T is uint16_t (binary16) or float, as type() says.
-  template <typename T>
+  /// Of a head, rotated: as store_position() and attention take them, or F32 [capacity, head_dim].
+  template <typename T = uint8_t>
   T* keys(int64_t layer, int64_t kv_head) const {
-    return reinterpret_cast<T*>(data_.get()) + plane(layer, kv_head);
+    return reinterpret_cast<T*>(data_.get() + static_cast<uint64_t>(layer * kv_heads_ + kv_head) * head_bytes_);
   }
-  /// [capacity, head_dim].
-  template <typename T>
+  template <typename T = uint8_t>
   T* values(int64_t layer, int64_t kv_head) const {
     return keys<T>(layers_ + layer, kv_head);
   }
 
  private:
   friend class Transformer;
-  uint64_t plane(int64_t layer, int64_t kv_head) const {
-    return static_cast<uint64_t>(layer * kv_heads_ + kv_head) * static_cast<uint64_t>(rows_ * head_dim_);
-  }
 
   KvType type_;
-  int64_t capacity_, rows_, size_ = 0, layers_, kv_heads_, head_dim_;
-  uint64_t bytes_ = 0;
-  std::unique_ptr<std::byte[]> data_;  // keys of all layers, then values
+  int64_t capacity_, size_ = 0, layers_, kv_heads_;
+  uint64_t head_bytes_ = 0, bytes_ = 0;  // of the keys of a head, or its values; of all
+  std::unique_ptr<std::byte[]> data_;    // keys of all layers, then values
 };
+
+/// "f16", "bf16", "q8_0", "f32".
+std::string_view name(KvType type);
+/// Bytes that a position's key and value of one head take.
+int64_t kv_bytes(KvType type, int64_t head_dim);
 
 }  // namespace lowbit

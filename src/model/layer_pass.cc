@@ -218,19 +218,12 @@ void LayerPass::rotate_and_store(const LayerWeights& layer, int64_t index) {
 void LayerPass::store(const Token& token, int64_t layer, int64_t kv_head, const float* key, const float* value) const {
   const int64_t dim = config.head_dim, offset = token.position * dim;
   const KvCache& cache = *token.cache;
-  if (cache.type() == KvType::F16) {
-    kernels.to_f16(value, dim, cache.values<uint16_t>(layer, kv_head) + offset);
-    uint16_t halves[64];
-    const int64_t place = token.position % kKeyBlock;
-    uint16_t* block = cache.keys<uint16_t>(layer, kv_head) + (token.position - place) * dim + place;
-    for (int64_t i = 0; i < dim; i += std::ssize(halves)) {
-      const int64_t n = std::min(std::ssize(halves), dim - i);
-      kernels.to_f16(key + i, n, halves);
-      for (int64_t j = 0; j < n; ++j) block[(i + j) * kKeyBlock] = halves[j];
-    }
-  } else {
+  if (cache.type() == KvType::F32) {
     std::copy_n(key, dim, cache.keys<float>(layer, kv_head) + offset);
     std::copy_n(value, dim, cache.values<float>(layer, kv_head) + offset);
+  } else {
+    store_position(kernels, cache.type(), key, value, dim, token.position, cache.keys(layer, kv_head),
+                   cache.values(layer, kv_head));
   }
 }
 
@@ -259,8 +252,8 @@ void LayerPass::attend(int64_t index) {
     for (int64_t h = 0; h < config.kv_heads; ++h) {
       AttentionArgs& a = heads.emplace_back();
       a.q = &q[begin * q_dim + h * width];
-      a.k = cache.keys<uint16_t>(index, h);
-      a.v = cache.values<uint16_t>(index, h);
+      a.k = cache.keys(index, h);
+      a.v = cache.values(index, h);
       a.out = &attended[begin * q_dim + h * width];
       a.heads = static_cast<int>(group);
       a.head_dim = static_cast<int>(config.head_dim);
@@ -269,6 +262,7 @@ void LayerPass::attend(int64_t index) {
       a.stride = q_dim;
       a.window = config.sliding_window;
       a.scale = scale;
+      a.type = cache.type();
     }
   }
   lowbit::attend(kernels, heads, pool);

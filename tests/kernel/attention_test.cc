@@ -15,12 +15,12 @@ using test::same_bits;
 struct Case {
   int heads, kv_heads, head_dim;
   int64_t position, tokens, window;
+  KvType type = KvType::F16;
 };
 
 /// Keys and values [kv_head][position][head_dim].
 struct Data {
-  std::vector<float> q;
-  std::vector<uint16_t> k, v;
+  std::vector<float> q, k, v;
 };
 
 int64_t plane(const Case& c) { return (c.position + c.tokens) * c.head_dim; }
@@ -31,48 +31,54 @@ size_t kv_at(const Case& c, int head, int64_t position) {
 Data random_data(const Case& c) {
   Data d;
   d.q = random_floats(c.tokens * c.heads * c.head_dim, 1);
-  const auto halves = [&](uint32_t seed) {
-    std::vector<uint16_t> out;
-    for (float x : random_floats(c.kv_heads * plane(c), seed)) out.push_back(f32_to_f16(x));
-    return out;
-  };
-  d.k = halves(2);
-  d.v = halves(3);
+  d.k = random_floats(c.kv_heads * plane(c), 2);
+  d.v = random_floats(c.kv_heads * plane(c), 3);
   return d;
 }
 
-/// As attention reads them, NaN where there are no positions.
-std::vector<uint16_t> keys_in_blocks(const Case& c, const Data& d, int head) {
-  const int64_t positions = c.position + c.tokens, blocks = (positions + kKeyBlock - 1) / kKeyBlock;
-  std::vector<uint16_t> out(static_cast<size_t>(blocks * kKeyBlock * c.head_dim), 0x7e00);
-  for (int64_t p = 0; p < positions; ++p) {
-    for (int i = 0; i < c.head_dim; ++i) {
-      out[static_cast<size_t>((p / kKeyBlock * c.head_dim + i) * kKeyBlock + p % kKeyBlock)] =
-          d.k[kv_at(c, head, p) + static_cast<size_t>(i)];
-    }
-  }
-  return out;
+/// What a cache of this type makes of rows of a head: the definition of each type.
+float stored(KvType type, const float* row, int64_t i) {
+  if (type == KvType::F16) return f16_to_f32(f32_to_f16(row[i]));
+  if (type == KvType::BF16) return bf16_to_f32(f32_to_bf16(row[i]));
+  const float* block = row + i / 32 * 32;
+  float most = 0;
+  for (int j = 0; j < 32; ++j) most = std::max(most, std::abs(block[j]));
+  return std::nearbyint(row[i] * (127 / most)) * f16_to_f32(f32_to_f16(most / 127));
 }
 
-/// The heads of a case, one call each of the pool's tasks; `first` and `tokens` narrow it down.
-struct Heads {
-  Heads(const Case& c, const Data& d, float* out, int64_t first, int64_t tokens) {
-    const int64_t group = c.heads / c.kv_heads, at = first * c.heads * c.head_dim;
-    for (int h = 0; h < c.kv_heads; ++h) {
-      keys.push_back(keys_in_blocks(c, d, h));
-      const int64_t head = at + h * group * c.head_dim;
-      args.push_back({d.q.data() + head, keys.back().data(), d.v.data() + kv_at(c, h, 0), out + head,
-                      static_cast<int>(group), c.head_dim, c.position + first, tokens, int64_t{c.heads} * c.head_dim,
-                      c.window, 1 / std::sqrt(static_cast<float>(c.head_dim))});
+/// A head as attention reads it; NaN where there are no positions.
+struct Head {
+  Head(const Kernels& k, const Case& c, const Data& d, int head) {
+    const int64_t positions = c.position + c.tokens, blocks = (positions + kKeyBlock - 1) / kKeyBlock;
+    keys.resize(static_cast<size_t>(blocks * key_block_bytes(c.type, c.head_dim)), 0xff);
+    values.resize(static_cast<size_t>(blocks * kKeyBlock * value_bytes(c.type, c.head_dim)), 0xff);
+    for (int64_t p = 0; p < positions; ++p) {
+      store_position(k, c.type, &d.k[kv_at(c, head, p)], &d.v[kv_at(c, head, p)], c.head_dim, p, keys.data(),
+                     values.data());
     }
   }
-  std::vector<std::vector<uint16_t>> keys;
+  std::vector<uint8_t> keys, values;
+};
+
+/// The heads of a case; `first` and `tokens` narrow it down.
+struct Heads {
+  Heads(const Kernels& k, const Case& c, const Data& d, float* out, int64_t first, int64_t tokens) {
+    const int64_t group = c.heads / c.kv_heads, at = first * c.heads * c.head_dim;
+    for (int h = 0; h < c.kv_heads; ++h) {
+      heads.emplace_back(k, c, d, h);
+      const int64_t head = at + h * group * c.head_dim;
+      args.push_back({d.q.data() + head, heads.back().keys.data(), heads.back().values.data(), out + head,
+                      static_cast<int>(group), c.head_dim, c.position + first, tokens, int64_t{c.heads} * c.head_dim,
+                      c.window, 1 / std::sqrt(static_cast<float>(c.head_dim)), c.type, nullptr});
+    }
+  }
+  std::vector<Head> heads;
   std::vector<AttentionArgs> args;
 };
 
 std::vector<float> attended(const Kernels& k, const Case& c, const Data& d, ThreadPool& pool) {
   std::vector<float> out(d.q.size(), -777.0f);
-  attend(k, Heads(c, d, out.data(), 0, c.tokens).args, pool);
+  attend(k, Heads(k, c, d, out.data(), 0, c.tokens).args, pool);
   return out;
 }
 
@@ -88,7 +94,7 @@ std::vector<double> exact(const Case& c, const Data& d) {
         const size_t kv = kv_at(c, h / (c.heads / c.kv_heads), p);
         double s = 0;
         for (int i = 0; i < c.head_dim; ++i) {
-          s += static_cast<double>(d.q[static_cast<size_t>(q + i)]) * f16_to_f32(d.k[kv + static_cast<size_t>(i)]);
+          s += static_cast<double>(d.q[static_cast<size_t>(q + i)]) * static_cast<double>(stored(c.type, &d.k[kv], i));
         }
         scores.push_back(s * scale);
       }
@@ -99,7 +105,7 @@ std::vector<double> exact(const Case& c, const Data& d) {
         const size_t kv = kv_at(c, h / (c.heads / c.kv_heads), p);
         for (int i = 0; i < c.head_dim; ++i) {
           out[static_cast<size_t>(q + i)] +=
-              scores[static_cast<size_t>(p - first)] / total * f16_to_f32(d.v[kv + static_cast<size_t>(i)]);
+              scores[static_cast<size_t>(p - first)] / total * static_cast<double>(stored(c.type, &d.v[kv], i));
         }
       }
     }
@@ -108,10 +114,25 @@ std::vector<double> exact(const Case& c, const Data& d) {
 }
 
 const Case kCases[] = {
-    {1, 1, 8, 0, 1, 0},      {2, 1, 16, 0, 5, 0},    {3, 3, 20, 3, 70, 0},      {9, 3, 64, 0, 130, 0},
-    {4, 2, 64, 60, 10, 0},   {8, 1, 128, 200, 3, 0}, {4, 4, 80, 0, 33, 16},     {6, 2, 64, 100, 140, 70},
-    {2, 2, 64, 500, 1, 128}, {14, 2, 64, 63, 1, 0},  {5, 1, 256, 64, 2, 0},     {2, 1, 64, 127, 66, 64},
-    {6, 2, 64, 1500, 1, 0},  {6, 2, 64, 510, 5, 0},  {4, 4, 72, 1020, 70, 600},
+    {1, 1, 8, 0, 1, 0},
+    {2, 1, 16, 0, 5, 0},
+    {3, 3, 20, 3, 70, 0},
+    {9, 3, 64, 0, 130, 0},
+    {4, 2, 64, 60, 10, 0},
+    {8, 1, 128, 200, 3, 0},
+    {4, 4, 80, 0, 33, 16},
+    {6, 2, 64, 100, 140, 70},
+    {2, 2, 64, 500, 1, 128},
+    {14, 2, 64, 63, 1, 0},
+    {5, 1, 256, 64, 2, 0},
+    {2, 1, 64, 127, 66, 64},
+    {6, 2, 64, 1500, 1, 0},
+    {6, 2, 64, 510, 5, 0},
+    {4, 4, 72, 1020, 70, 600},
+    {3, 3, 20, 3, 70, 0, KvType::BF16},
+    {6, 2, 64, 510, 5, 0, KvType::BF16},
+    {9, 3, 64, 0, 130, 0, KvType::Q8_0},
+    {8, 1, 128, 700, 1, 100, KvType::Q8_0},
 };
 
 TEST(Attention, FollowsItsDefinition) {
@@ -145,7 +166,7 @@ TEST(Attention, BatchesAndThreadsChangeNothing) {
       const auto want = attended(*k, c, d, one);
       EXPECT_TRUE(same_bits(attended(*k, c, d, four), want)) << k->name;
       std::vector<float> out(want.size());
-      for (int64_t t = 0; t < c.tokens; ++t) attend(*k, Heads(c, d, out.data(), t, 1).args, one);
+      for (int64_t t = 0; t < c.tokens; ++t) attend(*k, Heads(*k, c, d, out.data(), t, 1).args, one);
       EXPECT_TRUE(same_bits(out, want)) << k->name << " head_dim " << c.head_dim << " position " << c.position;
     }
   }
@@ -160,7 +181,7 @@ TEST(Attention, NeverLooksAhead) {
     const auto want = attended(*k, c, d, pool);
     Data spoiled = d;
     for (int h = 0; h < c.kv_heads; ++h) {
-      for (size_t i = kv_at(c, h, 70); i < kv_at(c, h + 1, 0); ++i) spoiled.k[i] = spoiled.v[i] = 0x7e00;  // NaN
+      for (size_t i = kv_at(c, h, 70); i < kv_at(c, h + 1, 0); ++i) spoiled.k[i] = spoiled.v[i] = std::nanf("");
     }
     const auto out = attended(*k, c, spoiled, pool);
     const size_t safe = 60 * static_cast<size_t>(c.heads) * 64;
@@ -174,7 +195,8 @@ TEST(Attention, SeveralSequencesAtOnce) {
   const Case a{4, 2, 64, 0, 20, 0}, b{4, 2, 64, 77, 1, 0};
   const Data da = random_data(a), db = random_data(b);
   std::vector<float> out_a(da.q.size()), out_b(db.q.size());
-  const Heads heads_a(a, da, out_a.data(), 0, a.tokens), heads_b(b, db, out_b.data(), 0, b.tokens);
+  const Heads heads_a(kernels(), a, da, out_a.data(), 0, a.tokens),
+      heads_b(kernels(), b, db, out_b.data(), 0, b.tokens);
   std::vector<AttentionArgs> all = heads_a.args;
   all.insert(all.end(), heads_b.args.begin(), heads_b.args.end());
   attend(kernels(), all, pool);

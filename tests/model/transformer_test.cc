@@ -232,14 +232,18 @@ TEST_F(Transform, TiedEmbeddingsAreTheOutputMatrix) {
   EXPECT_EQ(logits(a, tokens), logits(b, tokens));
 }
 
-TEST_F(Transform, TheTwoTypesOfCacheAgreeButForRounding) {
+TEST_F(Transform, TypesOfCacheAgreeButForRounding) {
   TinyModel tiny(options());
   Transformer model(tiny.source, pool_);
   const std::vector<int32_t> tokens = random_tokens(50, 96);
   KvCache exact(model.config(), 50, KvType::F32);
-  const double error = relative_error(run(model, tokens), run(model, tokens, exact));
-  EXPECT_GT(error, 0);
-  EXPECT_LT(error, 5e-3);
+  const std::vector<float> wanted = run(model, tokens, exact);
+  for (const auto& [type, most] : {std::pair(KvType::F16, 5e-3), std::pair(KvType::BF16, 4e-2)}) {
+    KvCache rounded(model.config(), 50, type);
+    const double error = relative_error(run(model, tokens, rounded), wanted);
+    EXPECT_GT(error, 0) << name(type);
+    EXPECT_LT(error, most) << name(type);
+  }
 }
 
 TEST_F(Transform, MistakesAreErrorsAndLeaveCachesAsTheyWere) {
@@ -370,6 +374,7 @@ TEST(KvCacheTest, RefusesWhatCannotBeHeld) {
   EXPECT_THROW(KvCache(c, std::numeric_limits<int64_t>::max()), Error);
   EXPECT_EQ(KvCache(c, 10).bytes(), 2u * 2 * 2 * 2 * 16 * 64);  // whole blocks of keys
   EXPECT_EQ(KvCache(c, 65, KvType::F32).bytes(), 2u * 2 * 2 * 4 * 16 * 128);
+  EXPECT_THROW(KvCache(c, 10, KvType::Q8_0), Error);  // heads of 16
 }
 
 }  // namespace
