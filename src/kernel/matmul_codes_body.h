@@ -57,8 +57,15 @@ struct Scales {
   static constexpr FamilyTraits kTraits = traits(F);
   static constexpr int kParts = kTraits.sub_scales == 2 ? 2 : 1;
   Floats scale[kParts], minimum[kParts];
+  Floats d, dmin;  ///< of the chunk, where tiles have integer scales
 
-  /// `chunk` is that of the tile, `first` the unit's first row in its panel.
+  /// `first` is the unit's first row in its panel.
+  LOWBIT_INLINE void begin_chunk(const uint8_t* chunk, int first) {
+    if constexpr (kTraits.sub_scales == 0) return;
+    d = load_halves(chunk + 2 * first);
+    if constexpr (kTraits.minima) dmin = load_halves(chunk + 2 * kPanelRows + 2 * first);
+  }
+  /// `chunk` is that of the tile.
   LOWBIT_INLINE void read(const uint8_t* chunk, int tiles, int tile, int first) {
     const uint8_t* scales = chunk + scales_at(kTraits) + tile * scales_bytes(kTraits);
     const uint8_t* minima = chunk + minima_at(kTraits, tiles) + tile * scales_bytes(kTraits);
@@ -68,7 +75,6 @@ struct Scales {
       if constexpr (kTraits.zeros) minimum[0] = mul(minimum[0], scale[0]);
       return;
     }
-    const Floats d = load_halves(chunk + 2 * first);
     for (int s = 0; s < kParts; ++s) {
       const int at = kPanelRows * s + first;
       Ints whole = widen_signed(scales + at);
@@ -76,7 +82,7 @@ struct Scales {
       scale[s] = mul(d, to_floats(whole));
       if constexpr (kTraits.minima) {
         const Ints least = kTraits.bits == 2 ? high_nibbles(widen_unsigned(scales + at)) : widen_unsigned(minima + at);
-        minimum[s] = mul(load_halves(chunk + 2 * kPanelRows + 2 * first), to_floats(least));
+        minimum[s] = mul(dmin, to_floats(least));
       }
     }
   }
@@ -242,6 +248,7 @@ LOWBIT_INLINE void for_tiles(const uint8_t* chunk, int half, int64_t tiles, Tabl
   for (int64_t done = 0; done < tiles; done += kChunkTiles) {
     const int n = tiles - done < kChunkTiles ? static_cast<int>(tiles - done) : kChunkTiles;
     const uint8_t* planes = chunk + header_bytes(kTraits, n);
+    for (int p = 0; p < P; ++p) unit[p].scales.begin_chunk(chunk, (half + p) * kRows);
     for (int i = 0; i < n; ++i, planes += tile_bytes(kTraits)) {
       prefetch<F>(planes, i);
       for (int p = 0; p < P; ++p) {
