@@ -177,9 +177,11 @@ inline void decode_block(const AttentionArgs& a, const uint8_t* keys, const uint
   float* out = a.room + kKeyBlock * dim;
   for (int p = 0; p < positions; ++p, out += dim, values += value_bytes(KvType::Q8_0, dim)) {
     const auto* scales = reinterpret_cast<const uint16_t*>(values + dim);
+    float scale[16];
     for (int64_t i = 0; i < dim; i += 16) {
-      const Vec scale = set1(f16_to_f32(scales[i / kKvScaled]));
-      store(out + i, mul(load_int8(values + i), scale));
+      const int64_t s = i / kKvScaled % 16, left = dim / kKvScaled - i / kKvScaled;
+      if (s == 0) store(scale, load_f16(scales + i / kKvScaled, left < 16 ? static_cast<int>(left) : 16));
+      store(out + i, mul(load_int8(values + i), set1(scale[s])));
     }
   }
 }

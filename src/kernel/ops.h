@@ -18,11 +18,11 @@ inline constexpr int kKvScaled = 32;
 
 /// Bytes of a block of keys: binary16 or bfloat16 [head_dim][kKeyBlock]; Q8_0: codes int8 [head_dim][kKeyBlock], then
 /// scales binary16 [head_dim / kKvScaled][kKeyBlock].
-constexpr int64_t key_block_bytes(KvType type, int64_t head_dim) {
+static constexpr int64_t key_block_bytes(KvType type, int64_t head_dim) {
   return type == KvType::Q8_0 ? kKeyBlock * (head_dim + head_dim / kKvScaled * 2) : kKeyBlock * head_dim * 2;
 }
 /// Bytes of a position's values: binary16 or bfloat16 [head_dim]; Q8_0: codes int8 [head_dim], then scales binary16.
-constexpr int64_t value_bytes(KvType type, int64_t head_dim) {
+static constexpr int64_t value_bytes(KvType type, int64_t head_dim) {
   return type == KvType::Q8_0 ? head_dim + head_dim / kKvScaled * 2 : head_dim * 2;
 }
 /// Positions whose share of a row's attention is computed on its own: a whole number of blocks. The grid starts at
@@ -46,7 +46,7 @@ struct AttentionArgs {
 };
 
 /// Elements of what a part gives for one row: sums of values, then 16 partial totals, then the greatest score.
-constexpr int64_t attention_record(int64_t head_dim) { return (head_dim + 15) / 16 * 16 + 32; }
+static constexpr int64_t attention_record(int64_t head_dim) { return (head_dim + 15) / 16 * 16 + 32; }
 
 #define LOWBIT_DECLARE_KERNELS(isa)                                                                        \
   namespace isa {                                                                                          \

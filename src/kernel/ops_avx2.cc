@@ -1,4 +1,3 @@
-#include "base/half.h"
 #include "kernel/ops.h"
 #include "kernel/vec_avx2.h"
 
