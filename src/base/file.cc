@@ -20,6 +20,17 @@ namespace lowbit {
 
 namespace {
 
+constexpr uint64_t kFlushBytes = uint64_t{16} << 20;
+
+/// Has the system begin to write what it holds of a file, so that fsync finds little left.
+void start_flush(int fd) {
+#if defined(__linux__)
+  sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE);  // a hint: errors show in fsync
+#else
+  static_cast<void>(fd);
+#endif
+}
+
 const char* reason() { return std::strerror(errno); }
 
 void sync_folder(const std::filesystem::path& file) {
@@ -197,6 +208,9 @@ void AtomicFile::reserve(uint64_t size) { reserve_space(fd_, path_.string(), siz
 
 void AtomicFile::write(uint64_t offset, std::span<const std::byte> bytes) {
   write_all(fd_, path_.string(), offset, bytes);
+  if (unflushed_.fetch_add(bytes.size()) + bytes.size() < kFlushBytes) return;
+  unflushed_ = 0;
+  start_flush(fd_);
 }
 
 void AtomicFile::finish() {

@@ -1,6 +1,7 @@
 // Files: mapped for reading, atomic for writing.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -69,6 +70,7 @@ class AtomicFile {
   std::filesystem::path path_, temporary_;
   int fd_ = -1;
   SignalNote* note_ = nullptr;
+  std::atomic<uint64_t> unflushed_{0};  // bytes since the last call to start_flush()
 };
 
 /// An AtomicFile of one piece.
