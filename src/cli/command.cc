@@ -32,12 +32,13 @@ void print_json(const Json& result) {
 }
 
 void add_cache_type(CLI::App* command, KvType& type) {
-  const std::map<std::string, KvType> known{{"f16", KvType::F16}, {"bf16", KvType::BF16}, {"q8_0", KvType::Q8_0}};
+  std::map<std::string, KvType> known;
+  for (const KvType fast : {KvType::F16, KvType::BF16, KvType::Q8_0}) known.emplace(name(fast), fast);
   command
       ->add_option_function<std::string>(
-          "--cache-type", [&type, known](const std::string& name) { type = known.at(name); },
+          "--cache-type", [&type, known](const std::string& wanted) { type = known.at(wanted); },
           "What keys and values are kept in: f16 (default), bf16, or q8_0, which takes about half the memory")
-      ->check(CLI::IsMember({"f16", "bf16", "q8_0"}));
+      ->check(CLI::IsMember(known));
 }
 
 uint64_t peak_memory_bytes() {

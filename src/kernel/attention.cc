@@ -7,8 +7,6 @@
 namespace lowbit {
 namespace {
 
-// Rows of a task: enough to outweigh the hand-over and to share loads of keys, few enough to share out a short prompt.
-constexpr int64_t kTaskRows = 48;
 // Below so many tasks a thread, a task's parts are tasks of their own: few tokens with much behind them.
 constexpr int64_t kTasksPerThread = 8;
 
@@ -23,7 +21,7 @@ struct Task {
 std::vector<Task> tasks_of(std::span<const AttentionArgs> all) {
   std::vector<Task> tasks;
   for (const AttentionArgs& a : all) {
-    const int64_t step = std::max<int64_t>(1, kTaskRows / a.heads);
+    const int64_t step = std::max<int64_t>(1, kAttentionRows / a.heads);
     for (int64_t t = 0; t < a.tokens; t += step) {
       Task task{a, 0, 0};
       task.args.q += t * a.stride;

@@ -7,8 +7,7 @@
 
 namespace {
 
-constexpr int kTileRows = 6;     ///< that share a load of keys or values
-constexpr int kSharedRows = 48;  ///< that share a block of keys and values in the near cache
+constexpr int kTileRows = 6;  ///< that share a load of keys or values
 
 /// Registers of 16 positions, or of 16 outputs, that a tile of `rows` rows keeps sums of.
 constexpr int registers_for(int rows) {
@@ -211,9 +210,9 @@ inline int64_t first_position(const AttentionArgs& a, int64_t token) {
 
 void attention_part(const AttentionArgs& a, int64_t part, float* out) {
   const int64_t stride = attention_record(a.head_dim), count = a.tokens * a.heads;
-  for (int64_t row = 0; row < count; row += kSharedRows) {
-    const int n = count - row < kSharedRows ? static_cast<int>(count - row) : kSharedRows;
-    AttentionRow rows[kSharedRows];
+  for (int64_t row = 0; row < count; row += kAttentionRows) {
+    const int n = count - row < kAttentionRows ? static_cast<int>(count - row) : kAttentionRows;
+    AttentionRow rows[kAttentionRows];
     for (int r = 0; r < n; ++r) {
       const int64_t token = (row + r) / a.heads, head = (row + r) % a.heads;
       float* record = out + (row + r) * stride;

@@ -5,21 +5,16 @@
 namespace lowbit {
 
 const std::vector<const DoubleKernels*>& all_double_kernels() {
-  static const std::vector<const DoubleKernels*> tables = [] {
-    static const DoubleKernels ref{"ref", ref::subtract_products};
-    std::vector<const DoubleKernels*> out{&ref};
+  static const DoubleKernels all[] = {
+    {"ref", ref::subtract_products},
 #if defined(__x86_64__)
-    static const DoubleKernels avx2{"avx2", avx2::subtract_products}, avx512{"avx512", avx512::subtract_products};
-    for (const Kernels* machine : all_kernels()) {
-      if (machine->name == "avx2") out.push_back(&avx2);
-      if (machine->name == "avx512") out.push_back(&avx512);
-    }
+    {"avx2", avx2::subtract_products},
+    {"avx512", avx512::subtract_products},
 #elif defined(__aarch64__)
-    static const DoubleKernels neon{"neon", neon::subtract_products};
-    out.push_back(&neon);
+    {"neon", neon::subtract_products},
 #endif
-    return out;
-  }();
+  };
+  static const std::vector<const DoubleKernels*> tables = runnable(std::span<const DoubleKernels>(all));
   return tables;
 }
 

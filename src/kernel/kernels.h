@@ -66,6 +66,18 @@ const Kernels& kernels_named(std::string_view name);
 /// Every table that this machine can run, the portable reference first.
 const std::vector<const Kernels*>& all_kernels();
 
+/// Those of `tables` that this machine can run, by their names: the portable one first, the fastest last.
+template <typename Table>
+std::vector<const Table*> runnable(std::span<const Table> tables) {
+  std::vector<const Table*> out;
+  for (const Table& table : tables) {
+    for (const Kernels* machine : all_kernels()) {
+      if (machine->name == table.name) out.push_back(&table);
+    }
+  }
+  return out;
+}
+
 /// Of tables that not every instruction set has one of: that of kernels(), or the first after the
 /// portable one (avxvnni: as avx2; dotprod and i8mm: as neon).
 /// `tables`: the portable one first, the fastest last.

@@ -28,6 +28,9 @@ static constexpr int64_t value_bytes(KvType type, int64_t head_dim) {
 /// Positions whose share of a row's attention is computed on its own: a whole number of blocks. The grid starts at
 /// position 0.
 inline constexpr int64_t kAttentionPart = 512;
+/// Rows that share a block of keys and values in the near cache, and make a task: enough to outweigh the hand-over, few
+/// enough to share out a short prompt.
+inline constexpr int kAttentionRows = 48;
 
 /// The attention of consecutive tokens of one sequence, the query heads that share one key/value head. Token t is at
 /// position `position` + t and attends to all positions up to its own, or to the last `window` of them; keys and values

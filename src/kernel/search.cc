@@ -14,21 +14,16 @@ namespace {
 }  // namespace
 
 const std::vector<const SearchKernels*>& all_search_kernels() {
-  static const std::vector<const SearchKernels*> tables = [] {
-    static const SearchKernels ref = LOWBIT_TABLE(ref);
-    std::vector<const SearchKernels*> out{&ref};
+  static const SearchKernels all[] = {
+    LOWBIT_TABLE(ref),
 #if defined(__x86_64__)
-    static const SearchKernels avx2 = LOWBIT_TABLE(avx2), avx512 = LOWBIT_TABLE(avx512);
-    for (const Kernels* machine : all_kernels()) {
-      if (machine->name == "avx2") out.push_back(&avx2);
-      if (machine->name == "avx512") out.push_back(&avx512);
-    }
+    LOWBIT_TABLE(avx2),
+    LOWBIT_TABLE(avx512),
 #elif defined(__aarch64__)
-    static const SearchKernels neon = LOWBIT_TABLE(neon);
-    out.push_back(&neon);
+    LOWBIT_TABLE(neon),
 #endif
-    return out;
-  }();
+  };
+  static const std::vector<const SearchKernels*> tables = runnable(std::span<const SearchKernels>(all));
   return tables;
 }
 

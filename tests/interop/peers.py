@@ -96,9 +96,8 @@ LARGEST_ERROR = 0.01  # a standard error beyond which nothing can be told
 
 def agree(difference, error):
     """Whether two perplexities may be within 0.2 %, given what paired() says. Rounded activations make correct programs differ
-    by chance (docs/quality.md): they do not if 0.2 % is ruled out by four standard errors (of 72 files and 12 chunks, one
-    or two are beyond two by chance alone, and one run in twenty has one beyond four), or if nothing can be told."""
-    return abs(difference) <= AGREEMENT + 4 * error and error <= LARGEST_ERROR
+    by chance (docs/quality.md): they do not if 0.2 % is ruled out by two standard errors, or if nothing can be told."""
+    return abs(difference) <= AGREEMENT + 2 * error and error <= LARGEST_ERROR
 
 
 class Checks:

@@ -3,7 +3,7 @@
 
 LOWBIT_TYPES (default "F16 Q8_0 Q4_K_M Q2_K") names the types, LOWBIT_CHUNKS (default 40) the chunks of 512 tokens (0: all of
 wiki.test.raw). Both round activations, and that rounding is chaotic (docs/quality.md): perplexities are compared in pairs of
-chunks, and a file fails if 0.2 % is ruled out by four standard errors. F16 and the base must agree within 0.2 % as they are,
+chunks, and a file fails if 0.2 % is ruled out by two standard errors. F16 and the base must agree within 0.2 % as they are,
 and so must the mean over all files, in which chance cancels out.
 """
 import os

@@ -9,7 +9,7 @@ which program rounds better, because a few weights decide much.
 
 `lowbit eval` and llama-perplexity shall agree within 0.2 % on our files. Rounded activations make two correct programs
 differ by chance (docs/quality.md), so that the measure is the mean difference of -log p in pairs, chunk by chunk, and its
-standard error. A file fails if 0.2 % can be ruled out: if the difference is beyond that by four standard errors, or one
+standard error. A file fails if 0.2 % can be ruled out: if the difference is beyond that by two standard errors, or one
 that is too large to tell. Over all files, where chance cancels out, the mean difference must be within 0.2 % as it is.
 """
 import os

@@ -144,7 +144,9 @@ TEST(Attention, FollowsItsDefinition) {
       const auto out = attended(*k, c, d, pool);
       double worst = 0;
       for (size_t i = 0; i < out.size(); ++i) worst = std::max(worst, std::abs(out[i] - want[i]));
-      EXPECT_LT(worst, 1e-4) << k->name << " head_dim " << c.head_dim << " position " << c.position;
+      // Of many positions some score high: binary32 rounds those more coarsely.
+      EXPECT_LT(worst, c.position + c.tokens <= 512 ? 2e-5 : 1e-4)
+          << k->name << " head_dim " << c.head_dim << " position " << c.position;
     }
   }
 }

@@ -5,6 +5,7 @@
 #include "kernel/groups.h"
 
 namespace lowbit {
+
 GroupGramSums::GroupGramSums(int64_t cols, int64_t group) : cols_(cols), group_(std::min(group, cols)) {
   if (group_ == 0) return;
   const int64_t last = cols_ % group_;
