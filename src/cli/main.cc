@@ -64,7 +64,7 @@ int run(int argc, char** argv) {
 int main(int argc, char** argv) {
   // Large blocks are given back as soon as they are free, whatever was allocated after them: without it the layers of a
   // quantization leave holes in the heap that no later layer fits in.
-  mallopt(M_MMAP_THRESHOLD, 4 << 20);
+  mallopt(M_MMAP_THRESHOLD, 256 << 10);
   lowbit::remove_temporaries_on_interrupt();
   try {
     return run(argc, argv);

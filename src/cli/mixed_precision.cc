@@ -12,7 +12,7 @@
 #include "cli/memory.h"
 #include "evaluate/perplexity.h"
 #include "quantize/calibration/held_out.h"
-#include "quantize/prior.h"
+#include "quantize/calibration/random_tokens.h"
 
 namespace lowbit {
 namespace {

@@ -17,7 +17,7 @@
 #include "model/metadata.h"
 #include "quantize/layerwise/rehearsal.h"
 #include "quantize/pipeline.h"
-#include "quantize/prior.h"
+#include "quantize/calibration/random_tokens.h"
 #include "quantize/provenance.h"
 
 namespace lowbit {
@@ -96,7 +96,7 @@ void tell_notes(const Plan& plan) {
                count, wanted->block, stored->name, stored->bits_per_weight(), wanted->name, wanted->bits_per_weight());
   }
   if (plan.without_importance > 0) {
-    fmt::print(stderr, "note: the importance matrix is silent on {} matrices: an estimate from the weights is used\n",
+    fmt::print(stderr, "note: the importance matrix is silent on {} matrices: random tokens stand in for it\n",
                plan.without_importance);
   }
 }

@@ -206,13 +206,26 @@ struct Source {
   }
 };
 
-void pack_float_panel(const Source& source, int64_t first_row, int count, uint8_t* out) {
-  const size_t size = static_cast<size_t>(source.encoding.block_bytes);
-  for (int row = 0; row < count; ++row) {
-    const std::byte* in = source.row(first_row + row);
-    uint8_t* to = out + static_cast<size_t>(row) * size;
-    for (int64_t c = 0; c < source.cols; ++c, in += size, to += kPanelRows * size) std::memcpy(to, in, size);
+/// Columns that are turned round together: their part of a panel stays in the nearest cache.
+constexpr int64_t kTurnedCols = 128;
+
+template <typename Value>
+void turn_panel(const Source& source, int64_t first_row, int count, uint8_t* out) {
+  for (int64_t begin = 0; begin < source.cols; begin += kTurnedCols) {
+    const int64_t end = std::min(source.cols, begin + kTurnedCols);
+    for (int row = 0; row < count; ++row) {
+      const std::byte* in = source.row(first_row + row);
+      for (int64_t c = begin; c < end; ++c) {
+        std::memcpy(out + static_cast<size_t>(c * kPanelRows + row) * sizeof(Value),
+                    in + static_cast<size_t>(c) * sizeof(Value), sizeof(Value));
+      }
+    }
   }
+}
+
+void pack_float_panel(const Source& source, int64_t first_row, int count, uint8_t* out) {
+  const bool wide = source.encoding.block_bytes == sizeof(float);
+  (wide ? turn_panel<float> : turn_panel<uint16_t>)(source, first_row, count, out);
 }
 
 void pack_panel(const Source& source, FamilyTraits t, int64_t first_row, int count, uint8_t* out) {

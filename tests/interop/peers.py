@@ -77,8 +77,9 @@ def python_json(code, *arguments):
 
 
 def chunk_nll(text):
-    """Mean -log p of each chunk, from the perplexities up to each that llama-perplexity --kl-divergence prints."""
-    perplexities = [float(p) for p in re.findall(r"^ *\d+ +([\d.]+) ± ", text, re.MULTILINE)]
+    """Mean -log p of each chunk, from the perplexities up to each that llama-perplexity prints, with --kl-divergence or not."""
+    found = re.findall(r"^ *\d+ +([\d.]+) ± |\[\d+\]([\d.]+),", text, re.MULTILINE)
+    perplexities = [float(table or row) for table, row in found]
     totals = [0.0] + [(i + 1) * math.log(p) for i, p in enumerate(perplexities)]
     return [after - before for before, after in zip(totals, totals[1:])]
 

@@ -9,6 +9,7 @@ namespace lowbit {
 namespace {
 
 constexpr int64_t kTokensPerTask = 16;
+constexpr size_t kRowsMapped = 4;  // of the embedding, at once
 
 template <typename Task>
 void for_tokens(int64_t count, ThreadPool& pool, const Task& task) {
@@ -71,6 +72,8 @@ void LayerStream::embed(const ModelSource& source, std::span<const int32_t> toke
     }
     read_rows(*source.store, table, tokens[t], 1, row.data());
     states_.set(static_cast<int64_t>(t), 1, row.data(), pass.pool);
+    // A row brings up to 2 MiB of its neighbours into memory.
+    if (t % kRowsMapped == 0) source.store->drop(table);
   }
 }
 

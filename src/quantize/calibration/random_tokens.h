@@ -1,0 +1,22 @@
+// Importance without a text: what a few random tokens drive.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "base/thread_pool.h"
+#include "quantize/plan.h"
+
+namespace lowbit {
+
+/// 64 tokens, or as many as the context holds, in no order and evenly over the vocabulary (multiples of the golden ratio):
+/// frequent and rare ones alike, for tokenizers number them by frequency. Always the same.
+std::vector<int32_t> random_tokens(const ModelConfig& config);
+
+/// Gives the matrices of the plan's layers that are to be quantized, and have no importance yet, the mean squares of
+/// their input channels in the original model over random_tokens(). That these make no sense matters little: which
+/// channels are strong is a property of the model far more than of the text (docs/quality.md). Needs no data and no tokenizer, one layer's memory, and the time to read the layers once. The same
+/// for any number of threads.
+void estimate_importance(Plan& plan, const ModelSource& source, ThreadPool& pool);
+
+}  // namespace lowbit
