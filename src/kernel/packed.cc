@@ -206,26 +206,51 @@ struct Source {
   }
 };
 
-/// Columns that are turned round together: their part of a panel stays in the nearest cache.
-constexpr int64_t kTurnedCols = 128;
-
 template <typename Value>
-void turn_panel(const Source& source, int64_t first_row, int count, uint8_t* out) {
-  for (int64_t begin = 0; begin < source.cols; begin += kTurnedCols) {
-    const int64_t end = std::min(source.cols, begin + kTurnedCols);
-    for (int row = 0; row < count; ++row) {
-      const std::byte* in = source.row(first_row + row);
-      for (int64_t c = begin; c < end; ++c) {
-        std::memcpy(out + static_cast<size_t>(c * kPanelRows + row) * sizeof(Value),
-                    in + static_cast<size_t>(c) * sizeof(Value), sizeof(Value));
-      }
+void turn(const Source& source, int64_t first_row, int count, int64_t begin, uint8_t* out) {
+  for (int row = 0; row < count; ++row) {
+    const std::byte* in = source.row(first_row + row);
+    for (int64_t c = begin; c < source.cols; ++c) {
+      std::memcpy(out + static_cast<size_t>(c * kPanelRows + row) * sizeof(Value),
+                  in + static_cast<size_t>(c) * sizeof(Value), sizeof(Value));
     }
   }
 }
 
+using Eight = uint16_t __attribute__((vector_size(16)));
+
+/// Transposes v[8]: each round rotates the bits of an element's place, row and lane, by one.
+void transpose(Eight* v) {
+  for (int round = 0; round < 3; ++round) {
+    Eight to[8];
+    for (int i = 0; i < 4; ++i) {
+      to[2 * i] = __builtin_shufflevector(v[i], v[i + 4], 0, 8, 1, 9, 2, 10, 3, 11);
+      to[2 * i + 1] = __builtin_shufflevector(v[i], v[i + 4], 4, 12, 5, 13, 6, 14, 7, 15);
+    }
+    std::copy_n(to, 8, v);
+  }
+}
+
+/// Turns all columns of 16 bits in whole groups of eight; the number that it did.
+int64_t turn_groups(const Source& source, int64_t first_row, uint8_t* out) {
+  const int64_t whole = source.cols / 8 * 8;
+  const std::byte* rows[kPanelRows];
+  for (int row = 0; row < kPanelRows; ++row) rows[row] = source.row(first_row + row);
+  for (int64_t c = 0; c < whole; c += 8) {
+    for (int group = 0; group < kPanelRows; group += 8) {
+      Eight v[8];
+      for (int i = 0; i < 8; ++i) std::memcpy(&v[i], rows[group + i] + c * 2, sizeof(Eight));
+      transpose(v);
+      for (int i = 0; i < 8; ++i) std::memcpy(out + ((c + i) * kPanelRows + group) * 2, &v[i], sizeof(Eight));
+    }
+  }
+  return whole;
+}
+
 void pack_float_panel(const Source& source, int64_t first_row, int count, uint8_t* out) {
-  const bool wide = source.encoding.block_bytes == sizeof(float);
-  (wide ? turn_panel<float> : turn_panel<uint16_t>)(source, first_row, count, out);
+  if (source.encoding.block_bytes == sizeof(float)) return turn<float>(source, first_row, count, 0, out);
+  const int64_t done = count == kPanelRows ? turn_groups(source, first_row, out) : 0;
+  turn<uint16_t>(source, first_row, count, done, out);
 }
 
 void pack_panel(const Source& source, FamilyTraits t, int64_t first_row, int count, uint8_t* out) {
@@ -317,8 +342,8 @@ PackedMatrix pack_matrix(const Encoding& encoding, int64_t rows, int64_t cols, c
   const Source source{encoding, data, row_order, rows, cols};
   pool.run(matrix.panels(), [&](int64_t panel, int) {
     uint8_t* out = memory + static_cast<uint64_t>(panel) * view.panel_bytes;
-    std::memset(out, 0, view.panel_bytes);
     const int count = static_cast<int>(std::min<int64_t>(kPanelRows, rows - panel * kPanelRows));
+    if (!t.is_float || count < kPanelRows) std::memset(out, 0, view.panel_bytes);
     if (t.is_float) {
       pack_float_panel(source, panel * kPanelRows, count, out);
     } else {

@@ -9,7 +9,7 @@
 namespace lowbit {
 namespace {
 
-constexpr int64_t kTokens = 64;
+constexpr int64_t kTokens = 32;
 
 bool wants_importance(const PlannedTensor& planned) {
   return planned.encoding->kind == EncodingKind::Block && planned.tensor.id.layer >= 0 && !planned.layerwise &&
