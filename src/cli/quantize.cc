@@ -176,7 +176,8 @@ class GgufQuantizer {
     }
     check_evaluation_text(common_, options_.report, options_.rounding, calibrated_.has_value());
     provenance_ = to_json(Provenance{LOWBIT_VERSION, options_.scheme.empty() ? "mixed" : options_.scheme, "",
-                                     calibrated_, &calibration_, importance_ ? &*importance_ : nullptr},
+                                     calibrated_, &calibration_, importance_ ? &*importance_ : nullptr,
+                                     !calibrated_ && !importance_},
                           source_);
     metadata_.set(kProvenanceKey, provenance_.dump());
     if (options_.mixed.has_target()) choose();

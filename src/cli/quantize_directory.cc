@@ -157,6 +157,8 @@ bool quantize_directory(const Common& common, const DirectoryRequest& request) {
   if (calibrated) {
     provenance.layerwise = calibrated->options;
     provenance.calibration = &calibrated->tokens;
+  } else {
+    provenance.random_tokens = weighs_random_tokens(scheme);
   }
   plan.provenance = to_json(provenance, source);
   FinishedJob job;

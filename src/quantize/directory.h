@@ -82,7 +82,12 @@ class DirectoryWriter {
 std::vector<float> read_weights(const ModelSource& source, const OutputTensor& tensor, int64_t first, int64_t count,
                                 ThreadPool& pool);
 
-/// The data-free whole: every matrix by the scheme's own search. Memory: one matrix. Returns the bytes of the tensors.
+/// Whether random tokens tell the scheme's search what matters, if there is no calibration: its other rules look at the
+/// weights alone.
+inline bool weighs_random_tokens(const GroupScheme& scheme) { return scheme.search == GroupSearch::Squares; }
+
+/// The data-free whole: every matrix by the scheme's own search, least squares weighted by what RandomTokens sees.
+/// Memory: one layer. Returns the bytes of the tensors.
 uint64_t write_directory(const ModelSource& source, const GroupScheme& scheme, const DirectoryPlan& plan,
                          const std::filesystem::path& folder, ThreadPool& pool);
 

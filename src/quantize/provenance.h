@@ -26,6 +26,7 @@ struct Provenance {
   std::optional<LayerwiseOptions> layerwise;
   const CalibrationTokens* calibration = nullptr;  ///< with `layerwise`
   const ImportanceMatrix* importance = nullptr;
+  bool random_tokens = false;  ///< that RandomTokens weighted the search
 };
 Json to_json(const Provenance& provenance, const ModelSource& source);
 

@@ -36,6 +36,9 @@ def every_scheme(model, folder):
         config = json.loads((out / "config.json").read_text())
         assert config["quantization_config"]["quant_method"] in (
             "gptq", "awq", "bitsandbytes", "hqq", "eetq", "compressed-tensors") and config["hidden_size"] == 256
+        calibrated = any(method in scheme for method in ("gptq", "awq", "smoothquant", "static"))
+        uses = None if calibrated or scheme.startswith("rtn") else "random tokens"
+        assert config["lowbit_provenance"].get("importance") == uses, (scheme, config["lowbit_provenance"])
         assert (out / "tokenizer.json").read_bytes() == (model / "tokenizer.json").read_bytes()
         result = lowbit_json("eval", out, "--text", TEXT, "--reference", model, "--chunks", 2, "-c", 128)
         assert math.isfinite(result["perplexity"]) and result["mean_kld"] < limit, (scheme, result)

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "quantize/calibration/calibrate.h"
 #include "quantize/layerwise/layer_stream.h"
 
 namespace lowbit {
@@ -28,31 +27,40 @@ std::vector<int32_t> random_tokens(const ModelConfig& config) {
   return out;
 }
 
-void estimate_importance(Plan& plan, const ModelSource& source, ThreadPool& pool) {
-  int last = -1;
-  for (const PlannedTensor& planned : plan.tensors) {
-    if (wants_importance(planned)) last = std::max(last, planned.tensor.id.layer);
-  }
-  if (last < 0) return;
+RandomTokens::RandomTokens(const ModelSource& source, int layers, ThreadPool& pool) : sums_(pool) {
+  if (layers == 0) return;
   const std::vector<int32_t> tokens = random_tokens(source.config);
   const auto count = static_cast<int64_t>(tokens.size());
   LayerStream stream(source.config, pool, count, nullptr);
   stream.embed(source, tokens);
-  SquareSums sums(pool);
-  for (int layer = 0; layer <= last; ++layer) {
+  for (int layer = 0; layer < layers; ++layer) {
     uint64_t bytes = 0;
     stream.weights = {};
     stream.weights = load_layer(source, layer, pool, bytes);
     stream.enter(0, count);
-    stream.pass.attention_block(stream.weights, 0, false, &sums);
-    stream.pass.ffn_block(stream.weights, &sums);
+    stream.pass.attention_block(stream.weights, 0, false, &sums_);
+    stream.pass.ffn_block(stream.weights, &sums_);
     stream.leave(0);
   }
+}
+
+std::vector<float> RandomTokens::importance(const WeightId& matrix) const {
+  std::vector<float> means = sums_.means(matrix);
+  const bool sound = std::ranges::all_of(means, [](float x) { return std::isfinite(x); });
+  return sound ? means : std::vector<float>();
+}
+
+bool wants_random_tokens(const Plan& plan) { return std::ranges::any_of(plan.tensors, wants_importance); }
+
+void estimate_importance(Plan& plan, const ModelSource& source, ThreadPool& pool) {
+  if (!wants_random_tokens(plan)) return;
+  int layers = 0;
+  for (const PlannedTensor& planned : plan.tensors) {
+    if (wants_importance(planned)) layers = std::max(layers, planned.tensor.id.layer + 1);
+  }
+  const RandomTokens seen(source, layers, pool);
   for (PlannedTensor& planned : plan.tensors) {
-    if (!wants_importance(planned)) continue;
-    std::vector<float> means = sums.means(planned.tensor.id);
-    // A damaged weight is told of when its own tensor is read.
-    if (std::ranges::all_of(means, [](float x) { return std::isfinite(x); })) planned.importance = std::move(means);
+    if (wants_importance(planned)) planned.importance = seen.importance(planned.tensor.id);
   }
 }
 

@@ -5,18 +5,35 @@
 #include <vector>
 
 #include "base/thread_pool.h"
+#include "quantize/calibration/calibrate.h"
 #include "quantize/plan.h"
 
 namespace lowbit {
 
-/// 64 tokens, or as many as the context holds, in no order and evenly over the vocabulary (multiples of the golden ratio):
+/// 32 tokens, or as many as the context holds, in no order and evenly over the vocabulary (multiples of the golden ratio):
 /// frequent and rare ones alike, for tokenizers number them by frequency. Always the same.
 std::vector<int32_t> random_tokens(const ModelConfig& config);
 
-/// Gives the matrices of the plan's layers that are to be quantized, and have no importance yet, the mean squares of
-/// their input channels in the original model over random_tokens(). That these make no sense matters little: which
-/// channels are strong is a property of the model far more than of the text (docs/quality.md). Needs no data and no tokenizer, one layer's memory, and the time to read the layers once. The same
+/// What the matrices of the first layers see as inputs in the original model over random_tokens(). That these make no
+/// sense matters little: which channels are strong is a property of the model far more than of the text
+/// (docs/quality.md). Needs no data and no tokenizer, one layer's memory, and the time to read the layers once. The same
 /// for any number of threads.
+class RandomTokens {
+ public:
+  RandomTokens(const ModelSource& source, int layers, ThreadPool& pool);
+
+  /// Mean squares of a matrix's input channels; empty where they are not finite, for then some weight is damaged, which
+  /// is told of when its own tensor is read. `matrix` is one of the layers'.
+  std::vector<float> importance(const WeightId& matrix) const;
+
+ private:
+  SquareSums sums_;
+};
+
+/// Whether any matrix of the plan's layers is to be quantized, and has no importance yet.
+bool wants_random_tokens(const Plan& plan);
+
+/// Gives the matrices of the plan's layers that are to be quantized, and have no importance yet, that of RandomTokens.
 void estimate_importance(Plan& plan, const ModelSource& source, ThreadPool& pool);
 
 }  // namespace lowbit

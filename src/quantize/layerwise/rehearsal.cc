@@ -4,6 +4,7 @@
 #include <chrono>
 #include <map>
 
+#include "quantize/calibration/random_tokens.h"
 #include "quantize/encode.h"
 #include "quantize/pipeline.h"
 #include "quantize/quantize_groups.h"
@@ -27,6 +28,13 @@ double time_of(const OutputTensor& tensor, int64_t elements, ThreadPool& pool, c
   return seconds_since(start) * static_cast<double>(elements) / static_cast<double>(tasks * step * tensor.cols());
 }
 
+/// For the random tokens' way through the layers.
+double time_random_tokens(const ModelSource& source, ThreadPool& pool) {
+  const auto start = Clock::now();
+  const RandomTokens first(source, 1, pool);
+  return seconds_since(start) * static_cast<double>(source.config.layers);
+}
+
 }  // namespace
 
 double rehearse(const Plan& plan, const ModelSource& source, ThreadPool& pool) {
@@ -37,7 +45,7 @@ double rehearse(const Plan& plan, const ModelSource& source, ThreadPool& pool) {
     if (example == nullptr || t.tensor.elements() > example->tensor.elements()) example = &t;
     elements += t.tensor.elements();
   }
-  double seconds = 0;
+  double seconds = wants_random_tokens(plan) ? time_random_tokens(source, pool) : 0;
   for (const auto& [encoding, kind] : kinds) {
     const OutputTensor& tensor = kind.first->tensor;
     const int64_t cols = tensor.cols();
@@ -68,7 +76,8 @@ double rehearse(const DirectoryPlan& plan, const GroupScheme& scheme, const Mode
   const auto start = Clock::now();
   const std::vector<float> weights = read_weights(source, largest->tensor, 0, rows, pool);
   quantize_groups(scheme.format, scheme.search, weights.data(), rows, largest->cols(), nullptr, pool);
-  return seconds_since(start) * static_cast<double>(elements) / static_cast<double>(weights.size());
+  const double whole = seconds_since(start) * static_cast<double>(elements) / static_cast<double>(weights.size());
+  return whole + (weighs_random_tokens(scheme) ? time_random_tokens(source, pool) : 0);
 }
 
 double rehearse_layerwise(const ModelSource& source, std::span<const int32_t> tokens, int64_t length,
