@@ -15,9 +15,9 @@
 #include "cli/rounding.h"
 #include "container/imatrix.h"
 #include "model/metadata.h"
+#include "quantize/calibration/random_tokens.h"
 #include "quantize/layerwise/rehearsal.h"
 #include "quantize/pipeline.h"
-#include "quantize/calibration/random_tokens.h"
 #include "quantize/provenance.h"
 
 namespace lowbit {
@@ -175,10 +175,10 @@ class GgufQuantizer {
       note_uncalibrated_memory(common_, options_.rounding);
     }
     check_evaluation_text(common_, options_.report, options_.rounding, calibrated_.has_value());
-    provenance_ = to_json(Provenance{LOWBIT_VERSION, options_.scheme.empty() ? "mixed" : options_.scheme, "",
-                                     calibrated_, &calibration_, importance_ ? &*importance_ : nullptr,
-                                     !calibrated_ && !importance_},
-                          source_);
+    provenance_ =
+        to_json(Provenance{LOWBIT_VERSION, options_.scheme.empty() ? "mixed" : options_.scheme, "", calibrated_,
+                           &calibration_, importance_ ? &*importance_ : nullptr, !calibrated_ && !importance_},
+                source_);
     metadata_.set(kProvenanceKey, provenance_.dump());
     if (options_.mixed.has_target()) choose();
     plan_ = make_plan(source_, plan_options_);

@@ -10,14 +10,14 @@
 
 namespace lowbit {
 
-/// 32 tokens, or as many as the context holds, in no order and evenly over the vocabulary (multiples of the golden ratio):
-/// frequent and rare ones alike, for tokenizers number them by frequency. Always the same.
+/// 32 tokens, or as many as the context holds, in no order and evenly over the vocabulary (multiples of the golden
+/// ratio): frequent and rare ones alike, for tokenizers number them by frequency. Always the same.
 std::vector<int32_t> random_tokens(const ModelConfig& config);
 
 /// What the matrices of the first layers see as inputs in the original model over random_tokens(). That these make no
 /// sense matters little: which channels are strong is a property of the model far more than of the text
-/// (docs/quality.md). Needs no data and no tokenizer, one layer's memory, and the time to read the layers once. The same
-/// for any number of threads.
+/// (docs/quality.md). Needs no data and no tokenizer, one layer's memory, and the time to read the layers once. The
+/// same for any number of threads.
 class RandomTokens {
  public:
   RandomTokens(const ModelSource& source, int layers, ThreadPool& pool);

@@ -21,7 +21,8 @@ constexpr int kStepsALevel = 3;
 // With a minimum, the smallest weight is also tried a little below the lowest level.
 constexpr int kLows = 2;
 constexpr float kLowStep = 0.4F;
-constexpr int kRounds = 1;  // of least squares and rounding, alternating; more, and more candidates, lose no less (measured)
+// Of least squares and rounding, alternating. More of them, and more candidates, lose no less (measured).
+constexpr int kRounds = 1;
 
 Candidates make_candidates(const Encoding& encoding) {
   Candidates out;
