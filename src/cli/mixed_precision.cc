@@ -12,7 +12,6 @@
 #include "cli/memory.h"
 #include "evaluate/perplexity.h"
 #include "quantize/calibration/held_out.h"
-#include "quantize/calibration/random_tokens.h"
 
 namespace lowbit {
 namespace {
@@ -101,12 +100,9 @@ void add_mixed_options(CLI::App& command, MixedOptions& options) {
 }
 
 MixedResult choose_types(const Common& common, const MixedOptions& mixed, const RoundingOptions& rounding,
-                         const ModelSource& source, PlanOptions options, const GgufMetadata& metadata,
+                         const ModelSource& source, const Plan& plan, const GgufMetadata& metadata,
                          const std::vector<int32_t>& calibrated, const std::string& out, ThreadPool& pool,
                          const std::function<void(const Recipe&, const std::string&)>& write) {
-  options.mixture = find_mixture("Q4_K_M");  // any: its types are replaced
-  Plan plan = make_plan(source, options);
-  estimate_importance(plan, source, pool);
   CalibrationOptions text = calibration_options(rounding);
   const std::vector<const Encoding*> types = candidates(mixed);
   const Tokenizer tokenizer(read_tokenizer(source));

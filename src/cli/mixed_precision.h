@@ -27,11 +27,11 @@ struct MixedResult {
   std::optional<Estimate> measured_kld;  ///< on text that was held out; with --max-kld only
 };
 
-/// Chooses the types. `options` are those of the plan, without mixture and recipe; `metadata` is all that the file will
-/// hold. With --max-kld, and unless only a plan is wanted, `write` is asked to write files beside `out` until one holds
-/// what was asked; that one is then at `out`. `calibrated` are tokens that the rounding has seen.
+/// Chooses the types. Those of `plan` are replaced, unless --tensor-type and its like fixed them; `metadata` is all
+/// that the file will hold. With --max-kld, and unless only a plan is wanted, `write` is asked to write files beside
+/// `out` until one holds what was asked; that one is then at `out`. `calibrated` are tokens that the rounding has seen.
 MixedResult choose_types(const Common& common, const MixedOptions& mixed, const RoundingOptions& rounding,
-                         const ModelSource& source, PlanOptions options, const GgufMetadata& metadata,
+                         const ModelSource& source, const Plan& plan, const GgufMetadata& metadata,
                          const std::vector<int32_t>& calibrated, const std::string& out, ThreadPool& pool,
                          const std::function<void(const Recipe&, const std::string&)>& write);
 

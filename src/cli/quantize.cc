@@ -151,7 +151,11 @@ void check_targets(const Options& options) {
 class GgufQuantizer {
  public:
   GgufQuantizer(const Common& common, const Options& options)
-      : common_(common), options_(options), source_(open_model(options.in)), pool_(common.threads) {
+      : common_(common),
+        options_(options),
+        source_(open_model(options.in)),
+        pool_(common.threads),
+        random_tokens_(source_, pool_) {
     if (!options.imatrix.empty()) importance_ = read_imatrix(options.imatrix);
     calibrated_ = layerwise_options(options.rounding, false, Transform::None);
     if (calibrated_ && calibrated_->order == ColumnOrder::Activation) {
@@ -175,13 +179,13 @@ class GgufQuantizer {
       note_uncalibrated_memory(common_, options_.rounding);
     }
     check_evaluation_text(common_, options_.report, options_.rounding, calibrated_.has_value());
+    plan_ = first_plan();
     provenance_ =
         to_json(Provenance{LOWBIT_VERSION, options_.scheme.empty() ? "mixed" : options_.scheme, "", calibrated_,
-                           &calibration_, importance_ ? &*importance_ : nullptr, !calibrated_ && !importance_},
+                           &calibration_, importance_ ? &*importance_ : nullptr, wants_random_tokens(plan_)},
                 source_);
     metadata_.set(kProvenanceKey, provenance_.dump());
     if (options_.mixed.has_target()) choose();
-    plan_ = make_plan(source_, plan_options_);
     if (!common_.quiet()) tell_notes(plan_);
     if (!options_.mixed.recipe_out.empty()) write_text_file(options_.mixed.recipe_out, recipe_text(plan_));
     if (options_.plan_only) {
@@ -202,7 +206,15 @@ class GgufQuantizer {
     metadata_.set("quantize.imatrix.chunks_count", importance_->chunk_count);
   }
 
+  /// What the scheme or the recipe says; with a target, any types, for others take their place.
+  Plan first_plan() const {
+    PlanOptions options = plan_options_;
+    if (options_.mixed.has_target()) options.mixture = find_mixture("Q4_K_M");
+    return make_plan(source_, options);
+  }
+
   void choose() {
+    estimate_importance(plan_, random_tokens_);
     std::function<void(const Recipe&, const std::string&)> write_trial;
     if (!options_.plan_only) {
       write_trial = [this](const Recipe& recipe, const std::string& path) {
@@ -212,10 +224,11 @@ class GgufQuantizer {
         write(plan, path);
       };
     }
-    mixed_ = choose_types(common_, options_.mixed, options_.rounding, source_, plan_options_, metadata_,
-                          calibration_.ids, options_.out, pool_, write_trial);
+    mixed_ = choose_types(common_, options_.mixed, options_.rounding, source_, plan_, metadata_, calibration_.ids,
+                          options_.out, pool_, write_trial);
     recipe_ = mixed_->plan.recipe;
     plan_options_.recipe = &recipe_;
+    plan_ = make_plan(source_, plan_options_);
     if (!common_.quiet()) {
       fmt::print(stderr, "types chosen for {}: predicted KL divergence {:.4f}\n", human_bytes(mixed_->plan.bytes),
                  mixed_->plan.predicted_kld);
@@ -225,7 +238,7 @@ class GgufQuantizer {
   uint64_t write(Plan& plan, const std::string& path) {
     GgufMetadata metadata = metadata_;
     if (plan_options_.recipe != nullptr || options_.mixed.has_target()) metadata.set(kRecipeKey, recipe_text(plan));
-    estimate_importance(plan, source_, pool_);
+    estimate_importance(plan, random_tokens_);
     if (!calibrated_) return write_gguf(plan, source_, std::move(metadata), path, pool_);
     auto journal =
         open_journal(common_, options_.rounding, source_, calibration_, *calibrated_, path, recipe_text(plan));
@@ -276,6 +289,7 @@ class GgufQuantizer {
   const Options& options_;
   const ModelSource source_;
   ThreadPool pool_;
+  RandomTokens random_tokens_;
   std::optional<ImportanceMatrix> importance_;
   PlanOptions plan_options_;
   std::optional<LayerwiseOptions> calibrated_;

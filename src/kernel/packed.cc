@@ -343,7 +343,10 @@ PackedMatrix pack_matrix(const Encoding& encoding, int64_t rows, int64_t cols, c
   pool.run(matrix.panels(), [&](int64_t panel, int) {
     uint8_t* out = memory + static_cast<uint64_t>(panel) * view.panel_bytes;
     const int count = static_cast<int>(std::min<int64_t>(kPanelRows, rows - panel * kPanelRows));
-    if (!t.is_float || count < kPanelRows) std::memset(out, 0, view.panel_bytes);
+    // Of whole float panels only the padding behind the last column is not written below.
+    const bool covered = t.is_float && count == kPanelRows;
+    const uint64_t written = covered ? static_cast<uint64_t>(cols) * kPanelRows * float_size(view.family) : uint64_t{0};
+    std::memset(out + written, 0, view.panel_bytes - written);
     if (t.is_float) {
       pack_float_panel(source, panel * kPanelRows, count, out);
     } else {

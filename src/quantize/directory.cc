@@ -206,20 +206,15 @@ uint64_t write_directory(const ModelSource& source, const GroupScheme& scheme, c
   DirectoryWriter writer(source, scheme, plan, folder);
   writer.write_dense({}, pool);
   uint64_t total = 0;
-  int layers = 0;
-  for (const DirectoryTensor& t : plan.tensors) {
-    if (!t.quantized) continue;
-    total += static_cast<uint64_t>(t.tensor.elements());
-    layers = std::max(layers, t.tensor.id.layer + 1);
-  }
-  const bool weighted = weighs_random_tokens(scheme);
-  const RandomTokens seen(source, weighted ? layers : 0, pool);
+  for (const DirectoryTensor& t : plan.tensors) total += t.quantized ? static_cast<uint64_t>(t.tensor.elements()) : 0;
+  RandomTokens tokens(source, pool);
   Progress progress("quantizing", total);
   for (size_t i = 0; i < plan.tensors.size(); ++i) {
     const DirectoryTensor& t = plan.tensors[i];
     if (!t.quantized) continue;
+    std::vector<float> importance;
+    if (weighs_random_tokens(scheme)) importance = tokens.importance(t.tensor.id);
     const std::vector<float> weights = read_weights(source, t.tensor, 0, t.rows(), pool);
-    const std::vector<float> importance = weighted ? seen.importance(t.tensor.id) : std::vector<float>();
     writer.put(i, quantize_groups(scheme.format, scheme.search, weights.data(), t.rows(), t.cols(),
                                   importance.empty() ? nullptr : importance.data(), pool));
     progress.add(static_cast<uint64_t>(t.tensor.elements()), t.tensor.name);

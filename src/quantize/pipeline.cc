@@ -11,7 +11,7 @@
 namespace lowbit {
 namespace {
 
-constexpr int64_t kChunkWeights = int64_t{1} << 18;
+constexpr int64_t kChunkWeights = int64_t{1} << 16;
 constexpr uint32_t kQuantizationVersion = 2;  // llama.cpp's GGML_QNT_VERSION
 
 struct Chunk {

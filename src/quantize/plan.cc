@@ -93,7 +93,7 @@ std::vector<float> importance_of(const PlanOptions& options, const PlannedTensor
   if (options.importance == nullptr || planned.encoding->kind != EncodingKind::Block) return {};
   std::vector<float> values = options.importance->find(planned.tensor.name, planned.tensor.cols());
   if (values.empty()) {
-    ++plan.without_importance;
+    plan.without_importance += planned.tensor.id.layer >= 0;
   } else if (static_cast<int64_t>(values.size()) != planned.tensor.cols()) {
     fail("{}: {} has statistics of several experts, but the model has none", options.importance->where,
          planned.tensor.name);

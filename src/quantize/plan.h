@@ -47,7 +47,7 @@ struct Plan {
   std::vector<PlannedTensor> tensors;
   int64_t parameters = 0;
   uint64_t bytes = 0;              ///< of all tensors as stored
-  int64_t without_importance = 0;  ///< matrices that an importance matrix was given for, but is silent on
+  int64_t without_importance = 0;  ///< matrices of layers that the importance matrix given is silent on
 
   double bits_per_weight() const { return 8.0 * static_cast<double>(bytes) / static_cast<double>(parameters); }
 };

@@ -41,7 +41,7 @@ Json to_json(const Provenance& p, const ModelSource& source) {
     out["importance"] = p.importance->datasets;
     out["importance_chunks"] = p.importance->chunk_count;
   }
-  if (p.random_tokens) out["importance"] = "random tokens";
+  if (p.random_tokens) out[p.importance != nullptr ? "importance_elsewhere" : "importance"] = "random tokens";
   return out;
 }
 

@@ -18,7 +18,8 @@ inline constexpr const char* kProvenanceMember = "lowbit_provenance";
 
 /// All that decides the bytes, and nothing that changes from run to run (no time, no folder). Keys: version, source,
 /// source_hash (fingerprint()), scheme; `search` if given; with calibration also rounding, transform, calibration,
-/// calibration_hash, samples, length, and the method's own numbers; with an importance matrix its texts.
+/// calibration_hash, samples, length, and the method's own numbers; with an importance matrix its texts, and
+/// `importance_elsewhere` if it is silent on some matrices.
 struct Provenance {
   std::string version;  ///< of lowbit
   std::string scheme;

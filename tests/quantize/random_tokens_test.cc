@@ -48,7 +48,8 @@ TEST(RandomTokens, GiveEachMatrixTheMeanSquaresOfItsInputs) {
   const TinyModel model({tiny_config(64)});
   Plan plan = make_plan(model.source, options("Q4_0"));
   ThreadPool pool(3);
-  estimate_importance(plan, model.source, pool);
+  RandomTokens seen(model.source, pool);
+  estimate_importance(plan, seen);
 
   Transformer transformer(model.source, pool);
   SquareSums sums(pool);
@@ -75,9 +76,39 @@ TEST(RandomTokens, GiveTheSameForAnyNumberOfThreads) {
   const TinyModel model({tiny_config(256)});
   Plan one = make_plan(model.source, options("Q4_K_M")), four = one;
   ThreadPool single(1), several(4);
-  estimate_importance(one, model.source, single);
-  estimate_importance(four, model.source, several);
+  RandomTokens seen_by_one(model.source, single), seen_by_four(model.source, several);
+  estimate_importance(one, seen_by_one);
+  estimate_importance(four, seen_by_four);
   for (size_t i = 0; i < one.tensors.size(); ++i) EXPECT_EQ(one.tensors[i].importance, four.tensors[i].importance);
+}
+
+TEST(RandomTokens, AreWantedWhereTheyHelpAndNothingWasMeasured) {
+  const TinyModel model({tiny_config(256)});
+  for (const char* none : {"F32", "F16", "BF16"}) {
+    EXPECT_FALSE(wants_random_tokens(make_plan(model.source, options(none)))) << none;
+  }
+  for (const char* some : {"Q2_K", "Q4_K_M", "Q8_0", "IQ4_NL"}) {
+    EXPECT_TRUE(wants_random_tokens(make_plan(model.source, options(some)))) << some;
+  }
+  PlanOptions calibrated = options("Q4_K_M");
+  calibrated.layerwise = true;
+  EXPECT_FALSE(wants_random_tokens(make_plan(model.source, calibrated)));
+
+  ImportanceMatrix measured;
+  for (const OutputTensor& tensor : gguf_tensors(model.source)) {
+    if (tensor.id.layer >= 0 && is_matrix(tensor.id)) {
+      measured.entries[tensor.name] = {std::vector<float>(static_cast<size_t>(tensor.cols()), 1.0F), {1.0F}};
+    }
+  }
+  PlanOptions with_matrix = options("Q4_K_M");
+  with_matrix.importance = &measured;
+  Plan plan = make_plan(model.source, with_matrix);
+  EXPECT_FALSE(wants_random_tokens(plan)) << "embedding and output are not of a layer";
+  EXPECT_EQ(plan.without_importance, 0);
+  measured.entries.erase("blk.1.ffn_up.weight");
+  plan = make_plan(model.source, with_matrix);
+  EXPECT_TRUE(wants_random_tokens(plan));
+  EXPECT_EQ(plan.without_importance, 1);
 }
 
 TEST(RandomTokens, LeaveWhatWasMeasuredAndDistrustDamage) {
@@ -91,7 +122,8 @@ TEST(RandomTokens, LeaveWhatWasMeasuredAndDistrustDamage) {
   some.importance = &measured;
   Plan plan = make_plan(model.source, some);
   ThreadPool pool(1);
-  estimate_importance(plan, model.source, pool);
+  RandomTokens seen(model.source, pool);
+  estimate_importance(plan, seen);
   EXPECT_THAT(tensor(plan, "blk.0.attn_q.weight").importance, testing::Each(4.0F));
   EXPECT_FALSE(tensor(plan, "blk.1.attn_q.weight").importance.empty());
   EXPECT_TRUE(tensor(plan, "blk.1.ffn_up.weight").importance.empty());

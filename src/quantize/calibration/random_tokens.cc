@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "quantize/layerwise/layer_stream.h"
+#include "base/progress.h"
 
 namespace lowbit {
 namespace {
@@ -27,24 +27,26 @@ std::vector<int32_t> random_tokens(const ModelConfig& config) {
   return out;
 }
 
-RandomTokens::RandomTokens(const ModelSource& source, int layers, ThreadPool& pool) : sums_(pool) {
-  if (layers == 0) return;
-  const std::vector<int32_t> tokens = random_tokens(source.config);
+RandomTokens::RandomTokens(const ModelSource& source, ThreadPool& pool) : source_(source), pool_(pool), sums_(pool) {}
+
+void RandomTokens::run_next_layer() {
+  const std::vector<int32_t> tokens = random_tokens(source_.config);
   const auto count = static_cast<int64_t>(tokens.size());
-  LayerStream stream(source.config, pool, count, nullptr);
-  stream.embed(source, tokens);
-  for (int layer = 0; layer < layers; ++layer) {
-    uint64_t bytes = 0;
-    stream.weights = {};
-    stream.weights = load_layer(source, layer, pool, bytes);
-    stream.enter(0, count);
-    stream.pass.attention_block(stream.weights, 0, false, &sums_);
-    stream.pass.ffn_block(stream.weights, &sums_);
-    stream.leave(0);
+  if (!stream_) {
+    stream_.emplace(source_.config, pool_, count, nullptr);
+    stream_->embed(source_, tokens);
   }
+  uint64_t bytes = 0;
+  stream_->weights = load_layer(source_, next_++, pool_, bytes);
+  stream_->enter(0, count);
+  stream_->pass.attention_block(stream_->weights, 0, false, &sums_);
+  stream_->pass.ffn_block(stream_->weights, &sums_);
+  stream_->leave(0);
+  stream_->weights = {};
 }
 
-std::vector<float> RandomTokens::importance(const WeightId& matrix) const {
+std::vector<float> RandomTokens::importance(const WeightId& matrix) {
+  while (next_ <= matrix.layer) run_next_layer();
   std::vector<float> means = sums_.means(matrix);
   const bool sound = std::ranges::all_of(means, [](float x) { return std::isfinite(x); });
   return sound ? means : std::vector<float>();
@@ -52,15 +54,14 @@ std::vector<float> RandomTokens::importance(const WeightId& matrix) const {
 
 bool wants_random_tokens(const Plan& plan) { return std::ranges::any_of(plan.tensors, wants_importance); }
 
-void estimate_importance(Plan& plan, const ModelSource& source, ThreadPool& pool) {
-  if (!wants_random_tokens(plan)) return;
-  int layers = 0;
-  for (const PlannedTensor& planned : plan.tensors) {
-    if (wants_importance(planned)) layers = std::max(layers, planned.tensor.id.layer + 1);
-  }
-  const RandomTokens seen(source, layers, pool);
+void estimate_importance(Plan& plan, RandomTokens& tokens) {
+  const auto matrices = std::ranges::count_if(plan.tensors, wants_importance);
+  if (matrices == 0) return;
+  Progress progress("running random tokens", static_cast<uint64_t>(matrices));
   for (PlannedTensor& planned : plan.tensors) {
-    if (wants_importance(planned)) planned.importance = seen.importance(planned.tensor.id);
+    if (!wants_importance(planned)) continue;
+    planned.importance = tokens.importance(planned.tensor.id);
+    progress.add(1, planned.tensor.name);
   }
 }
 

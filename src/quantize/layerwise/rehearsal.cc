@@ -31,7 +31,7 @@ double time_of(const OutputTensor& tensor, int64_t elements, ThreadPool& pool, c
 /// For the random tokens' way through the layers.
 double time_random_tokens(const ModelSource& source, ThreadPool& pool) {
   const auto start = Clock::now();
-  const RandomTokens first(source, 1, pool);
+  RandomTokens(source, pool).importance({Role::Q, 0});
   return seconds_since(start) * static_cast<double>(source.config.layers);
 }
 
