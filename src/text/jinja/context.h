@@ -49,7 +49,7 @@ class Context {
  private:
   static constexpr size_t kMostSteps = 5'000'000;
   static constexpr size_t kMostBytes = size_t{256} << 20;
-  static constexpr size_t kDeepest = 800;
+  static constexpr size_t kDeepest = 300;
   size_t steps_ = 0, bytes_ = 0, depth_ = 0;
 };
 
