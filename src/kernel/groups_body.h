@@ -17,8 +17,10 @@ inline void add_gram_tile(const float* x, int64_t tokens, int64_t stride, int64_
     const float* row = x + t * stride;
     Vec other[N];
     for (int n = 0; n < N; ++n) other[n] = width == 16 ? load(row + j + 16 * n) : load(row + j + 16 * n, width);
+    LOWBIT_UNROLL
     for (int r = 0; r < R; ++r) {
       const Vec factor = set1(row[i + r]);
+      LOWBIT_UNROLL
       for (int n = 0; n < N; ++n) sum[r][n] = fma(factor, other[n], sum[r][n]);
     }
   }
@@ -70,6 +72,7 @@ double through_gram(const float* gram, const float* a, const float* b, int64_t c
     Vec product[4] = {set1(0.0f), set1(0.0f), set1(0.0f), set1(0.0f)};
     for (int64_t i = 0; i < count; ++i) {
       const Vec factor = set1(b[i]);
+      LOWBIT_UNROLL
       for (int n = 0; n < 4; ++n) product[n] = fma(factor, load(gram + i * count + j + 16 * n), product[n]);
     }
     for (int n = 0; n < 4; ++n) total = add(total, mul(load(a + j + 16 * n), product[n]));

@@ -8,8 +8,9 @@
 
 namespace {
 
-/// Columns between two visits of the outputs, so that kFloatPanels panels of weights take 16 KiB.
-constexpr int64_t kFloatBlock = 256 / kFloatPanels;
+/// Columns between two visits of the outputs, so that kFloatPanels panels of weights take 128 KiB: in the second cache,
+/// from which they stream; shorter blocks, that the first one holds, visit the outputs more often than that is worth.
+constexpr int64_t kFloatBlock = 2048 / kFloatPanels;
 
 template <Family F>
 inline Vec weights_at(const uint8_t* panel, int64_t column) {
@@ -36,8 +37,10 @@ void float_tile(const uint8_t* weights, uint64_t panel_bytes, int64_t cols, cons
   for (int64_t c = 0; c < cols; ++c) {
     Vec weight[P];
     for (int p = 0; p < P; ++p) weight[p] = weights_at<F>(weights + static_cast<uint64_t>(p) * panel_bytes, c);
+    LOWBIT_UNROLL
     for (int t = 0; t < T; ++t) {
       const Vec activation = set1(x[c * T + t]);
+      LOWBIT_UNROLL
       for (int p = 0; p < P; ++p) total[p][t] = fma(weight[p], activation, total[p][t]);
     }
   }

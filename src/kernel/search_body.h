@@ -79,6 +79,7 @@ inline void try_scales(const SubBlocks& b, const Levels& levels, const Weights& 
   for (int c = 0; c < kCount; ++c) ll[c] = lx[c] = set1(0.0f);
   for (int i = 0; i < b.size; ++i) {
     const Vec x = load(b.x[i]);
+    LOWBIT_UNROLL
     for (int c = 0; c < kCount; ++c) {
       const Vec level = levels.nearest_level(mul(x, inverse[c])), weighted = weights.times(i, level);
       ll[c] = fma(weighted, level, ll[c]);
@@ -135,6 +136,7 @@ inline void try_affine(const SubBlocks& b, const Integers& levels, const Weights
   for (int c = 0; c < kCount; ++c) l[c] = ll[c] = lx[c] = zero;
   for (int i = 0; i < b.size; ++i) {
     const Vec x = load(b.x[i]);
+    LOWBIT_UNROLL
     for (int c = 0; c < kCount; ++c) {
       const Vec level = levels.nearest_level(fma(x, inverse[c], shift[c])), weighted = weights.times(i, level);
       l[c] = add(l[c], weighted);

@@ -4,6 +4,8 @@
 #include <immintrin.h>
 #include <stdint.h>
 
+#include "kernel/unroll.h"
+
 namespace lowbit::avx2 {
 namespace {
 

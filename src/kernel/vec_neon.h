@@ -4,6 +4,8 @@
 #include <arm_neon.h>
 #include <stdint.h>
 
+#include "kernel/unroll.h"
+
 namespace lowbit::neon {
 namespace {
 

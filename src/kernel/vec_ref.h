@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/half.h"
+#include "kernel/unroll.h"
 
 namespace lowbit::ref {
 namespace {
