@@ -29,6 +29,9 @@ OURS = {
 }
 # What is tested is the format: the rounding need not be the best, which takes many minutes.
 QUICKLY = {"gptq": ("--samples", "8", "--length", "128"), "awq": ("--transform", "none")}
+# One scale for all activations of a matrix leaves most of them a few codes, and rounding errors grow with each layer: over
+# all 30 the reader's own result moves by 6 % if its weights are rounded to BF16. The model is cut short for these.
+FIRST_LAYERS = {"w8a8-static": 3}
 THEIRS = {
     "bnb-nf4": "bitsandbytes", "bnb-nf4-dq": "bitsandbytes", "bnb-fp4": "bitsandbytes",
     "bnb-int8-theirs": "bitsandbytes",
@@ -175,6 +178,19 @@ for file in ("tokenizer.json", "tokenizer_config.json"):
 print("{}")
 """
 
+CUT = """
+import json, shutil, sys
+from safetensors.torch import load_file, save_file
+model, out, layers = sys.argv[1], sys.argv[2], int(sys.argv[3])
+shutil.copytree(model, out)
+tensors = load_file(model + "/model.safetensors")
+kept = {k: v for k, v in tensors.items() if not k.startswith("model.layers.") or int(k.split(".")[2]) < layers}
+save_file(kept, out + "/model.safetensors", metadata={"format": "pt"})
+config = json.load(open(out + "/config.json"))
+json.dump({**config, "num_hidden_layers": layers}, open(out + "/config.json", "w"))
+print("{}")
+"""
+
 # EETQ's permutation undone by its definition (rows of 16, columns in pairs of 64-row tiles, bytes 1 and 2 of four).
 EETQ = """
 import json, sys, torch
@@ -225,10 +241,13 @@ def main():
         if not present[reader] or (chosen and name not in chosen):
             continue
         with tempfile.TemporaryDirectory() as scratch:
-            folder = pathlib.Path(scratch) / "quantized"
+            folder, original = pathlib.Path(scratch) / "quantized", model
             try:
+                if name in FIRST_LAYERS:
+                    original = pathlib.Path(scratch) / "short"
+                    peers.python_json(CUT, model, original, FIRST_LAYERS[name])
                 if name in OURS:
-                    peers.lowbit_json("quantize", model, folder, name, *QUICKLY.get(name.split("-")[0], ()))
+                    peers.lowbit_json("quantize", original, folder, name, *QUICKLY.get(name.split("-")[0], ()))
                 else:
                     peers.python_json(MAKE, model, name, folder)
                 compare(checks, f"{name} perplexity", folder, folder, reader, text)
