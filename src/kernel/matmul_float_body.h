@@ -4,7 +4,7 @@
 // An output is one chain of fused multiply-adds over ascending columns, whatever the blocking.
 //
 // Few tokens are bound by memory: weights stream by, all columns of a panel after another. Many tokens are bound by
-// arithmetic: weights of a block of columns are made binary32 once and stay in the nearest cache while the tokens pass.
+// arithmetic: weights of a block of columns are made binary32 once and stay in a near cache while the tokens pass.
 
 namespace {
 
