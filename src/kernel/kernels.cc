@@ -60,6 +60,15 @@ bool has_i8mm() { return false; }
 
 /// Weights that one task streams: enough to hide the hand-out, little enough that a late thread costs no more.
 constexpr uint64_t kTaskBytes = 64 << 10;
+/// Panels that one task multiplies with many tokens, which kernels take two or more at a time.
+constexpr int64_t kTaskPanels = 8;
+
+int64_t panels_per_task(uint64_t panel_bytes, int64_t panels, int64_t tokens, int threads) {
+  const int64_t streamed = std::clamp<int64_t>(static_cast<int64_t>(kTaskBytes / panel_bytes), 1, panels);
+  if (tokens == 1) return streamed;
+  const int64_t share = panels / (4 * threads) / 2 * 2;  // so that threads end at about the same time
+  return std::max({streamed / 2 * 2, std::min(kTaskPanels, share), int64_t{1}});
+}
 
 }  // namespace
 
@@ -176,7 +185,7 @@ void matmul(const Kernels& k, const PackedMatrix& w, const Activations& x, float
   }
   const auto multiply = x.floats ? k.matmul_floats : k.matmul_codes;
   const int64_t panels = w.panels();
-  const int64_t per_task = std::clamp<int64_t>(static_cast<int64_t>(kTaskBytes / view.panel_bytes), 1, panels);
+  const int64_t per_task = panels_per_task(view.panel_bytes, panels, x.view.tokens, pool.size());
   pool.run((panels + per_task - 1) / per_task, [&](int64_t task, int) {
     const int64_t begin = task * per_task;
     multiply(view, begin, std::min(panels, begin + per_task), x.view, out, w.rows());
