@@ -152,7 +152,7 @@ void many_tokens(const Kernels& k, const PackedMatrix& w, int64_t tokens, Thread
   Activations a;
   prepare(k, w, x.data(), tokens, a, pool);
   const auto multiply = a.floats ? k.matmul_floats : k.matmul_codes;
-  constexpr int64_t kPanels = 4;
+  constexpr int64_t kPanels = 8;
   const int64_t piece = kPanels * pool.size();
   Pieces products;
   for (int pass = 0; pass < 4; ++pass) {

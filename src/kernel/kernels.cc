@@ -2,6 +2,10 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 #elif defined(__aarch64__) && defined(__linux__)
 #include <asm/hwcap.h>
 #include <sys/auxv.h>
@@ -20,7 +24,7 @@ namespace {
 
 #define LOWBIT_TABLE(isa)                                                                                            \
   Kernels {                                                                                                          \
-    .name = #isa, .code_group = isa::kCodeGroup, .float_group = isa::kFloatGroup, .quantize_row = isa::quantize_row, \
+    .name = #isa, .base = #isa, .code_group = isa::kCodeGroup, .float_group = isa::kFloatGroup, .quantize_row = isa::quantize_row, \
     .matmul_codes = isa::matmul_codes, .matmul_floats = isa::matmul_floats, .rms_norm = isa::rms_norm,               \
     .rope = isa::rope, .silu_mul = isa::silu_mul, .add = isa::add_to, .attention_part = isa::attention_part,         \
     .attention_join = isa::attention_join, .to_f16 = isa::to_f16, .from_f16 = isa::from_f16,                         \
@@ -48,6 +52,19 @@ bool has_avxvnni() {
 bool has_f16c() {
   unsigned a = 0, b = 0, c = 0, d = 0;
   return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;
+}
+
+/// Tiles hold 8 KiB of state, which Linux saves only for a process that has asked for it.
+bool has_amx() {
+#if defined(__linux__)
+  constexpr unsigned kTiles = 1u << 24, kInt8 = 1u << 25;
+  constexpr int kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0 || (d & kTiles) == 0 || (d & kInt8) == 0) return false;
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+#else
+  return false;
+#endif
 }
 #elif defined(__aarch64__) && defined(__linux__)
 bool has_dotprod() { return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0; }
@@ -78,7 +95,7 @@ const std::vector<const Kernels*>& all_kernels() {
     std::vector<const Kernels*> out{&ref};
 #if defined(__x86_64__)
     static const Kernels avx2 = LOWBIT_TABLE(avx2), avx512 = LOWBIT_TABLE(avx512),
-                         avxvnni = LOWBIT_TABLE_LIKE(avx2, avxvnni);
+                         avxvnni = LOWBIT_TABLE_LIKE(avx2, avxvnni), amx = LOWBIT_TABLE_LIKE(avx512, amx);
     __builtin_cpu_init();
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c() &&
         __builtin_cpu_supports("bmi2")) {
@@ -88,6 +105,7 @@ const std::vector<const Kernels*>& all_kernels() {
           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
           __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vbmi")) {
         out.push_back(&avx512);
+        if (has_amx()) out.push_back(&amx);
       }
     }
 #elif defined(__aarch64__)
@@ -132,9 +150,10 @@ void prepare_rows(const Kernels& k, const PackedMatrix& w, const float* x, int64
   out.floats = traits(w.view().family).is_float;
   const uint64_t row_bytes =
       out.floats ? static_cast<uint64_t>(cols) * sizeof(float) : static_cast<uint64_t>(tiles) * sizeof(ActivationTile);
-  const size_t bytes = (static_cast<size_t>(tokens) * row_bytes + 63) / 64 * 64;
+  constexpr size_t kAlignment = 4096;  // kernels choose where their stores lie by where activations do
+  const size_t bytes = (static_cast<size_t>(tokens) * row_bytes + kAlignment - 1) / kAlignment * kAlignment;
   if (bytes > out.capacity) {
-    out.data.reset(static_cast<std::byte*>(std::aligned_alloc(64, bytes)));
+    out.data.reset(static_cast<std::byte*>(std::aligned_alloc(kAlignment, bytes)));
     out.capacity = out.data == nullptr ? 0 : bytes;
     if (out.data == nullptr) throw std::bad_alloc();
   }

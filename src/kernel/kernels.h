@@ -29,7 +29,8 @@ struct Activations {
 };
 
 struct Kernels {
-  std::string_view name;        ///< "ref", "avx2", "avxvnni", "avx512", "neon", "dotprod", "i8mm"
+  std::string_view name;        ///< "ref", "avx2", "avxvnni", "avx512", "amx", "neon", "dotprod", "i8mm"
+  std::string_view base;        ///< whose operations it has but for products with codes; its own name if none
   int code_group, float_group;  ///< tokens that matmul_codes and matmul_floats take at once: see ActivationView
 
   /// Fills tile j of a token's activations at out[j * stride].
@@ -78,15 +79,13 @@ std::vector<const Table*> runnable(std::span<const Table> tables) {
   return out;
 }
 
-/// Of tables that not every instruction set has one of: that of kernels(), or the first after the
-/// portable one (avxvnni: as avx2; dotprod and i8mm: as neon).
-/// `tables`: the portable one first, the fastest last.
+/// Of tables that not every instruction set has one of: that of kernels(), or of the one that it is based on.
 template <typename Table>
 const Table& table_like_kernels(const std::vector<const Table*>& tables) {
   for (const Table* table : tables) {
-    if (table->name == kernels().name) return *table;
+    if (table->name == kernels().base) return *table;
   }
-  return *tables.at(1);
+  return *tables.at(0);
 }
 
 /// Prepares activations x[tokens, cols] for products by `k` with w or with any other matrix of as many columns whose

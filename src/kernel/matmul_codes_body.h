@@ -9,10 +9,6 @@
 namespace {
 
 constexpr int kHalves = kPanelRows / kRows;
-/// Tiles between two visits of the outputs: what the units decode to, and a group's activations, stay in a near cache.
-constexpr int kBlockTiles = 32;
-static_assert(kBlockTiles % kChunkTiles == 0);
-
 /// Moves bits from bit kFrom of each byte to bit kTo; what comes along from the neighbour is of no meaning.
 template <int kFrom, int kTo>
 LOWBIT_INLINE Ints move_bits(Ints bytes) {
@@ -121,26 +117,6 @@ template <int kParts, bool kMinima>
 struct alignas(64) TileBytes {
   uint8_t codes[8][4 * kRows];
   float floats[kParts * (kMinima ? 2 : 1)][kRows];
-};
-
-template <int kTheParts, bool kHasMinima, bool kOffset, typename TheRule>
-struct DecodedTile {
-  static constexpr int kParts = kTheParts;
-  static constexpr bool kMinima = kHasMinima;
-  using Rule = TheRule;
-  const TileBytes<kParts, kMinima>* bytes;
-  int shift;
-
-  template <int kGroup>
-  LOWBIT_INLINE Ints group() const {
-    return load_bytes(bytes->codes[kGroup]);
-  }
-  LOWBIT_INLINE Floats scale(int part) const { return load_floats(bytes->floats[part]); }
-  LOWBIT_INLINE Floats minimum(int part) const { return load_floats(bytes->floats[kParts + part]); }
-  LOWBIT_INLINE Ints start(int32_t minus_sum) const {
-    if constexpr (!kOffset || Rule::kSigned) return zero();
-    return ints_left(every_int(minus_sum), shift);
-  }
 };
 
 /// dot += the products of groups [kGroup, kEnd); each decoded group serves T tokens, each broadcast P units.
@@ -287,41 +263,6 @@ auto pick_few(int64_t tokens) -> void (*)(const PackedView&, int64_t, Table, con
     return tokens == T ? multiply_few<F, T> : pick_few<F, T - 1>(tokens);
 }
 
-/// `count` decoded tiles of P units by T tokens, added to out (or put there, if they are the first).
-template <int kParts, bool kMinima, bool kOffset, typename Rule, int P, int T>
-void multiply_decoded(const TileBytes<kParts, kMinima> (*tiles)[kBlockTiles], int64_t count, int shift,
-                      const ActivationTile* x, bool first, float* out, int64_t stride, int64_t rows) {
-  Floats total[P][T];
-  DecodedTile<kParts, kMinima, kOffset, Rule> tile[P];
-  for (int p = 0; p < P; ++p) {
-    tile[p].shift = shift;
-    for (int t = 0; t < T; ++t) {
-      total[p][t] = first ? zero_floats() : load_rows(out + t * stride + p * kRows, rows - p * kRows);
-    }
-  }
-  for (int64_t i = 0; i < count; ++i, x += T) {
-    for (int p = 0; p < P; ++p) tile[p].bytes = &tiles[p][i];
-    add_tile<DecodedTile<kParts, kMinima, kOffset, Rule>, P, T>(tile, x, total);
-  }
-  for (int p = 0; p < P; ++p) {
-    for (int t = 0; t < T; ++t) store_rows(out + t * stride + p * kRows, total[p][t], rows - p * kRows);
-  }
-}
-
-template <int kParts, bool kMinima>
-using MultiplyDecoded = void (*)(const TileBytes<kParts, kMinima> (*)[kBlockTiles], int64_t, int, const ActivationTile*,
-                                 bool, float*, int64_t, int64_t);
-
-template <int kParts, bool kMinima, bool kOffset, typename Rule, int P, int T>
-MultiplyDecoded<kParts, kMinima> pick_decoded(int64_t tokens) {
-  if constexpr (T == 1)
-    return multiply_decoded<kParts, kMinima, kOffset, Rule, P, 1>;
-  else if (tokens == T)
-    return multiply_decoded<kParts, kMinima, kOffset, Rule, P, T>;
-  else
-    return pick_decoded<kParts, kMinima, kOffset, Rule, P, T - 1>(tokens);
-}
-
 /// The codes of a group as they enter products by Rule.
 template <Family F, typename Rule, int kGroup>
 LOWBIT_INLINE Ints decoded_group(const StoredTile<F>& unit) {
@@ -353,88 +294,4 @@ void decode_tiles(const uint8_t* chunk, int half, int64_t tiles, Table table, By
   });
 }
 
-template <Family F>
-void matmul_many(const PackedView& w, int64_t begin, int64_t end, const ActivationView& x, Table table, float* out,
-                 int64_t stride) {
-  constexpr FamilyTraits kTraits = traits(F);
-  constexpr int kParts = StoredTile<F>::kParts;
-  constexpr bool kMinima = kTraits.minima, kOffset = has_offset(kTraits);
-  using Rule = DecodedRule<kTraits.bits, kTraits.table>;
-  TileBytes<kParts, kMinima> decoded[kManyUnits][kBlockTiles];
-  const auto* activations = static_cast<const ActivationTile*>(x.data);
-  const int64_t tiles = w.cols / kTileCols;
-  for (int64_t from = 0; from < tiles; from += kBlockTiles) {
-    const int64_t count = tiles - from < kBlockTiles ? tiles - from : kBlockTiles;
-    const uint64_t offset = static_cast<uint64_t>(from / kChunkTiles * chunk_bytes(kTraits, kChunkTiles));
-    for (int64_t unit = begin * kHalves, units = 0; unit < end * kHalves; unit += units) {
-      units = unit + kManyUnits <= end * kHalves ? kManyUnits : 1;
-      for (int64_t u = 0; u < units; ++u) {
-        const uint8_t* panel = w.data + static_cast<uint64_t>((unit + u) / kHalves) * w.panel_bytes;
-        decode_tiles<F, Rule>(panel + offset, static_cast<int>((unit + u) % kHalves), count, table, decoded[u]);
-      }
-      for (int64_t token = 0; token < x.tokens; token += kTokens) {
-        const int64_t tokens = x.tokens - token < kTokens ? x.tokens - token : kTokens;
-        const auto multiply = units == kManyUnits
-                                  ? pick_decoded<kParts, kMinima, kOffset, Rule, kManyUnits, kTokens>(tokens)
-                                  : pick_decoded<kParts, kMinima, kOffset, Rule, 1, kTokens>(tokens);
-        multiply(decoded, count, offset_shift(kTraits), activations + token * tiles + from * tokens, from == 0,
-                 out + token * stride + unit * kRows, stride, w.rows - unit * kRows);
-      }
-    }
-  }
-}
-
-template <Family F>
-void matmul_of(const PackedView& w, int64_t begin, int64_t end, const ActivationView& x, float* out, int64_t stride) {
-  const Table table = load_table(w.table);
-  if (x.tokens > kTokens) return matmul_many<F>(w, begin, end, x, table, out, stride);
-  const auto multiply = pick_few<F, kTokens>(x.tokens);
-  const auto* activations = static_cast<const ActivationTile*>(x.data);
-  for (int64_t panel = begin; panel < end; ++panel) multiply(w, panel, table, activations, out, stride);
-}
-
 }  // namespace
-
-const int kCodeGroup = kTokens;
-
-void matmul_codes(const PackedView& w, int64_t begin, int64_t end, const ActivationView& x, float* out,
-                  int64_t out_stride) {
-  switch (w.family) {
-    case Family::S4:
-      return matmul_of<Family::S4>(w, begin, end, x, out, out_stride);
-    case Family::M4:
-      return matmul_of<Family::M4>(w, begin, end, x, out, out_stride);
-    case Family::T4:
-      return matmul_of<Family::T4>(w, begin, end, x, out, out_stride);
-    case Family::S5:
-      return matmul_of<Family::S5>(w, begin, end, x, out, out_stride);
-    case Family::M5:
-      return matmul_of<Family::M5>(w, begin, end, x, out, out_stride);
-    case Family::S8:
-      return matmul_of<Family::S8>(w, begin, end, x, out, out_stride);
-    case Family::K2:
-      return matmul_of<Family::K2>(w, begin, end, x, out, out_stride);
-    case Family::K3:
-      return matmul_of<Family::K3>(w, begin, end, x, out, out_stride);
-    case Family::K4:
-      return matmul_of<Family::K4>(w, begin, end, x, out, out_stride);
-    case Family::TK4:
-      return matmul_of<Family::TK4>(w, begin, end, x, out, out_stride);
-    case Family::K5:
-      return matmul_of<Family::K5>(w, begin, end, x, out, out_stride);
-    case Family::K6:
-      return matmul_of<Family::K6>(w, begin, end, x, out, out_stride);
-    case Family::Z2:
-      return matmul_of<Family::Z2>(w, begin, end, x, out, out_stride);
-    case Family::Z3:
-      return matmul_of<Family::Z3>(w, begin, end, x, out, out_stride);
-    case Family::Z4:
-      return matmul_of<Family::Z4>(w, begin, end, x, out, out_stride);
-    case Family::Z8:
-      return matmul_of<Family::Z8>(w, begin, end, x, out, out_stride);
-    case Family::F32:
-    case Family::F16:
-    case Family::BF16:
-      return;
-  }
-}

@@ -82,6 +82,7 @@ LOWBIT_DECLARE_KERNELS(ref)
 LOWBIT_DECLARE_KERNELS(avx2)
 LOWBIT_DECLARE_KERNELS(avx512)
 LOWBIT_DECLARE_CODES(avxvnni)  // else as avx2
+LOWBIT_DECLARE_CODES(amx)      // else as avx512
 #elif defined(__aarch64__)
 LOWBIT_DECLARE_KERNELS(neon)
 LOWBIT_DECLARE_CODES(dotprod)  // else as neon

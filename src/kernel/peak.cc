@@ -10,6 +10,7 @@ const Peaks& peaks() {
     {"avx2", avx2::peak_codes, avx2::peak_floats},
     {"avxvnni", avxvnni::peak_codes, avxvnni::peak_floats},
     {"avx512", avx512::peak_codes, avx512::peak_floats},
+    {"amx", amx::peak_codes, avx512::peak_floats},
 #endif
     {"ref", ref::peak_codes, ref::peak_floats},
   };

@@ -18,6 +18,9 @@ LOWBIT_DECLARE_PEAKS(ref)
 LOWBIT_DECLARE_PEAKS(avx2)
 LOWBIT_DECLARE_PEAKS(avxvnni)
 LOWBIT_DECLARE_PEAKS(avx512)
+namespace amx {
+int64_t peak_codes(int64_t rounds);
+}
 #endif
 
 /// Each runs `rounds` rounds of products and returns the operations done, 2 a product: divided by the time taken, the

@@ -53,12 +53,13 @@ const float* Inputs::without_outliers(float threshold, int64_t cols) {
   return rest_.data();
 }
 
-void Inputs::add_outliers(const Linear& linear, int64_t begin, int64_t end, float* out) const {
+void Inputs::add_outliers(const Linear& linear, int64_t begin, int64_t end, int64_t first, int64_t last,
+                          float* out) const {
   if (!keeps_outliers(linear)) return;
-  for (int64_t t = 0; t < tokens_; ++t) {
-    const size_t first = first_outlier_[static_cast<size_t>(t)], last = first_outlier_[static_cast<size_t>(t + 1)];
-    if (first == last) continue;
-    add_columns(linear.w, begin, end, std::span(outlier_columns_).subspan(first, last - first), &outliers_[first],
+  for (int64_t t = first; t < last; ++t) {
+    const size_t from = first_outlier_[static_cast<size_t>(t)], to = first_outlier_[static_cast<size_t>(t + 1)];
+    if (from == to) continue;
+    add_columns(linear.w, begin, end, std::span(outlier_columns_).subspan(from, to - from), &outliers_[from],
                 out + t * linear.w.rows());
   }
 }

@@ -45,8 +45,8 @@ class Inputs {
     outliers_ = std::vector<float>();
   }
   const Activations& of(const Linear& linear, const Kernels& kernels, ThreadPool& pool);
-  /// Adds to out[tokens, rows], for the rows of panels [begin, end), what of() kept apart.
-  void add_outliers(const Linear& linear, int64_t begin, int64_t end, float* out) const;
+  /// Adds to out[tokens, rows], for the rows of panels [begin, end) and tokens [first, last), what of() kept apart.
+  void add_outliers(const Linear& linear, int64_t begin, int64_t end, int64_t first, int64_t last, float* out) const;
 
  private:
   enum Form { kFloats, kCodes, kBlockScales, kAsked, kForms };

@@ -1,0 +1,24 @@
+// Products with coded weights for AMX: few tokens as AVX-512 multiplies them, many by tile registers.
+#include <immintrin.h>
+#include <stdint.h>
+
+#include "kernel/ops.h"
+#include "kernel/tile_shapes.h"
+#include "kernel/unroll.h"
+
+// What the compiler must see in one piece to keep its arrays in registers.
+#define LOWBIT_INLINE inline __attribute__((always_inline))
+#define LOWBIT_INLINE_LAMBDA __attribute__((always_inline))
+
+namespace lowbit::amx {
+
+// The order matters.
+// clang-format off
+#include "kernel/codes_avx512.h"
+#include "kernel/tiles_amx.h"
+#include "kernel/matmul_codes_body.h"
+#include "kernel/matmul_tiles_body.h"
+#include "kernel/matmul_families_body.h"
+// clang-format on
+
+}  // namespace lowbit::amx

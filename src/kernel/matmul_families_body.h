@@ -1,0 +1,59 @@
+// The products of every family; included after matmul_codes_body.h and what multiplies many tokens: kGroupTokens and
+// matmul_many().
+
+namespace {
+
+template <Family F>
+void matmul_of(const PackedView& w, int64_t begin, int64_t end, const ActivationView& x, float* out, int64_t stride) {
+  const Table table = load_table(w.table);
+  if (x.tokens > kTokens) return matmul_many<F>(w, begin, end, x, table, out, stride);
+  const auto multiply = pick_few<F, kTokens>(x.tokens);
+  const auto* activations = static_cast<const ActivationTile*>(x.data);
+  for (int64_t panel = begin; panel < end; ++panel) multiply(w, panel, table, activations, out, stride);
+}
+
+}  // namespace
+
+const int kCodeGroup = kGroupTokens;
+
+void matmul_codes(const PackedView& w, int64_t begin, int64_t end, const ActivationView& x, float* out,
+                  int64_t out_stride) {
+  switch (w.family) {
+    case Family::S4:
+      return matmul_of<Family::S4>(w, begin, end, x, out, out_stride);
+    case Family::M4:
+      return matmul_of<Family::M4>(w, begin, end, x, out, out_stride);
+    case Family::T4:
+      return matmul_of<Family::T4>(w, begin, end, x, out, out_stride);
+    case Family::S5:
+      return matmul_of<Family::S5>(w, begin, end, x, out, out_stride);
+    case Family::M5:
+      return matmul_of<Family::M5>(w, begin, end, x, out, out_stride);
+    case Family::S8:
+      return matmul_of<Family::S8>(w, begin, end, x, out, out_stride);
+    case Family::K2:
+      return matmul_of<Family::K2>(w, begin, end, x, out, out_stride);
+    case Family::K3:
+      return matmul_of<Family::K3>(w, begin, end, x, out, out_stride);
+    case Family::K4:
+      return matmul_of<Family::K4>(w, begin, end, x, out, out_stride);
+    case Family::TK4:
+      return matmul_of<Family::TK4>(w, begin, end, x, out, out_stride);
+    case Family::K5:
+      return matmul_of<Family::K5>(w, begin, end, x, out, out_stride);
+    case Family::K6:
+      return matmul_of<Family::K6>(w, begin, end, x, out, out_stride);
+    case Family::Z2:
+      return matmul_of<Family::Z2>(w, begin, end, x, out, out_stride);
+    case Family::Z3:
+      return matmul_of<Family::Z3>(w, begin, end, x, out, out_stride);
+    case Family::Z4:
+      return matmul_of<Family::Z4>(w, begin, end, x, out, out_stride);
+    case Family::Z8:
+      return matmul_of<Family::Z8>(w, begin, end, x, out, out_stride);
+    case Family::F32:
+    case Family::F16:
+    case Family::BF16:
+      return;
+  }
+}
