@@ -105,6 +105,21 @@ TEST_P(Invariance, ResultsDoNotDependOnOtherSequencesOfTheBatch) {
   EXPECT_EQ(model.forward(segments), expected);
 }
 
+/// Products of so many tokens are shared out over tokens as well as rows.
+TEST_P(Invariance, LongPromptsGiveWhatTheirPiecesGive) {
+  const std::vector<int32_t> tokens = random_tokens(389, 80);
+  ThreadPool one(1), five(5);
+  Transformer a(tiny_.source, one), b(tiny_.source, five);
+  KvCache cache(a.config(), 389);
+  std::vector<float> pieces;
+  for (size_t i = 0; i < tokens.size(); i += 100) {
+    const auto piece = run(a, std::span(tokens).subspan(i, std::min<size_t>(100, tokens.size() - i)), cache);
+    pieces.insert(pieces.end(), piece.begin(), piece.end());
+  }
+  EXPECT_EQ(run(a, tokens), pieces);
+  EXPECT_EQ(run(b, tokens), pieces);
+}
+
 INSTANTIATE_TEST_SUITE_P(Encodings, Invariance,
                          testing::Values(EncodingId::F32, EncodingId::F16, EncodingId::Q4_K, EncodingId::Q6_K,
                                          EncodingId::Q8_0, EncodingId::Q2_K, EncodingId::IQ4_XS),
