@@ -34,6 +34,7 @@ int available_processors() {
 
 ThreadPool::ThreadPool(int threads) {
   if (threads <= 0) threads = available_processors();
+  shares_ = std::make_unique<Share[]>(static_cast<size_t>(threads));
   for (int i = 1; i < threads; ++i) workers_.emplace_back([this, i] { work(i); });
 }
 
@@ -53,9 +54,11 @@ void ThreadPool::run(int64_t count, const std::function<void(int64_t, int)>& tas
     for (int64_t i = 0; i < count; ++i) task(i, 0);
     return;
   }
+  if (count / size() >= int64_t{1} << 32) throw std::logic_error("ThreadPool::run of too many tasks");
   task_ = &task;
   count_ = count;
-  next_ = 0;
+  failed_ = count;
+  ++loop_;
   open_ = true;
   ++generation_;
   if (sleeping_ > 0) {
@@ -64,28 +67,48 @@ void ThreadPool::run(int64_t count, const std::function<void(int64_t, int)>& tas
   }
   drain(0);
   open_ = false;
-  for (int spins = 0; inside_ > 0; ++spins) {  // others finish the tasks they have begun
-    if (spins < kPausesPerLoop) {
-      relax();
-    } else {
-      std::this_thread::yield();
+  for (int worker = 1; worker < size(); ++worker) {  // others finish the tasks they have begun
+    for (int spins = 0; shares_[static_cast<size_t>(worker)].inside; ++spins) {
+      if (spins < kPausesPerLoop) {
+        relax();
+      } else {
+        std::this_thread::yield();
+      }
     }
   }
   if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
 }
 
-void ThreadPool::drain(int worker) {
-  for (int64_t i = next_++; i < count_; i = next_++) {
-    try {
-      (*task_)(i, worker);
-    } catch (...) {
-      const std::lock_guard lock(error_mutex_);
-      if (!error_ || i < error_index_) {
-        error_ = std::current_exception();
-        error_index_ = i;
-      }
-      next_ = count_;
+/// A task of that worker's share that nobody has taken; -1 if none is left.
+int64_t ThreadPool::take(int of_worker) {
+  const int64_t begin = count_ * of_worker / size(), end = count_ * (of_worker + 1) / size();
+  std::atomic<uint64_t>& taken = shares_[static_cast<size_t>(of_worker)].taken;
+  uint64_t state = taken;
+  for (;;) {
+    const int64_t done = state >> 32 == loop_ ? static_cast<int64_t>(state & 0xffffffffu) : 0;
+    if (begin + done >= end) return -1;
+    const uint64_t next = static_cast<uint64_t>(loop_) << 32 | static_cast<uint64_t>(done + 1);
+    if (taken.compare_exchange_weak(state, next)) return begin + done;
+  }
+}
+
+void ThreadPool::attempt(int64_t i, int worker) {
+  if (i > failed_) return;
+  try {
+    (*task_)(i, worker);
+  } catch (...) {
+    const std::lock_guard lock(error_mutex_);
+    if (i < failed_) {
+      error_ = std::current_exception();
+      failed_ = i;
     }
+  }
+}
+
+void ThreadPool::drain(int worker) {
+  for (int i = 0; i < size(); ++i) {
+    const int whose = (worker + i) % size();
+    for (int64_t task = take(whose); task >= 0; task = take(whose)) attempt(task, worker);
   }
 }
 
@@ -112,9 +135,10 @@ void ThreadPool::work(int worker) {
     }
     seen = generation_;
     if (stop_) return;
-    ++inside_;
+    Share& share = shares_[static_cast<size_t>(worker)];
+    share.inside = true;
     if (open_) drain(worker);
-    --inside_;
+    share.inside = false;
   }
 }
 

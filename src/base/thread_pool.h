@@ -6,15 +6,17 @@
 #include <cstdint>
 #include <exception>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <thread>
 #include <vector>
 
 namespace lowbit {
 
-/// Runs loops of independent tasks. The calling thread works too; a worker that is late to wake finds its share done
-/// by the others, so that a core taken by another process costs no more than its share (no static split, no barrier
-/// that spins for ever). One loop at a time, and none within a task: std::logic_error.
+/// Runs loops of independent tasks. The calling thread works too. Each worker begins with a share of its own, the same
+/// each time, so that it finds what it needs in its caches and its memory; who has done his helps the others, and a
+/// worker that is late to wake finds its share done, so that a core taken by another process costs no more than its
+/// share (no barrier that spins for ever). One loop at a time, and none within a task: std::logic_error.
 class ThreadPool {
  public:
   /// `threads` counts the caller; 0 takes the number of processors this process may use.
@@ -26,12 +28,21 @@ class ThreadPool {
   int size() const { return static_cast<int>(workers_.size()) + 1; }
 
   /// Calls task(i, worker) for each i in [0, count), worker in [0, size()). Returns when all are done. If a task
-  /// throws, the remaining ones are skipped and the exception of the lowest-numbered failed task is rethrown here.
+  /// throws, those after it are skipped and the exception of the lowest-numbered task that fails is rethrown here.
+  /// Throws std::logic_error for 2^32 tasks a worker or more.
   void run(int64_t count, const std::function<void(int64_t i, int worker)>& task);
 
  private:
+  /// What a worker writes, apart from what others do.
+  struct alignas(64) Share {
+    std::atomic<uint64_t> taken{0};  ///< low half: tasks taken of its share in the loop whose number the high half is
+    std::atomic<bool> inside{false};  ///< it may be at a task
+  };
+
   void work(int worker);
   void drain(int worker);
+  int64_t take(int of_worker);
+  void attempt(int64_t i, int worker);
 
   bool wait_for(uint64_t seen) const;
 
@@ -41,16 +52,16 @@ class ThreadPool {
   std::atomic<bool> stop_{false};
   std::atomic<int> sleeping_{0};
 
-  // The loop in progress. Workers enter by raising inside_, and the loop is closed (open_) before run() returns.
-  // What waiting threads read over and over lies apart from what working threads write.
+  // The loop in progress. A worker enters by raising `inside` of its share, and the loop is closed (open_) before run()
+  // returns. What waiting threads read over and over lies apart from what working threads write.
   alignas(64) std::atomic<uint64_t> generation_{0};
   alignas(64) std::atomic<bool> open_{false};
   const std::function<void(int64_t, int)>* task_ = nullptr;
   int64_t count_ = 0;
-  alignas(64) std::atomic<int64_t> next_{0};
-  alignas(64) std::atomic<int> inside_{0};
+  uint32_t loop_ = 0;                   // its number
+  std::atomic<int64_t> failed_{0};      // the lowest task that failed; count_ if none did
+  std::unique_ptr<Share[]> shares_;     // [size()]
   std::mutex error_mutex_;
-  int64_t error_index_ = 0;
   std::exception_ptr error_;
 };
 

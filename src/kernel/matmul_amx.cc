@@ -9,6 +9,7 @@
 // What the compiler must see in one piece to keep its arrays in registers.
 #define LOWBIT_INLINE inline __attribute__((always_inline))
 #define LOWBIT_INLINE_LAMBDA __attribute__((always_inline))
+#define LOWBIT_TILES
 
 namespace lowbit::amx {
 
@@ -17,6 +18,7 @@ namespace lowbit::amx {
 #include "kernel/codes_avx512.h"
 #include "kernel/tiles_amx.h"
 #include "kernel/matmul_codes_body.h"
+#include "kernel/matmul_rows_body.h"
 #include "kernel/matmul_tiles_body.h"
 #include "kernel/matmul_families_body.h"
 // clang-format on

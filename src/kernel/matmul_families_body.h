@@ -1,7 +1,22 @@
-// The products of every family; included after matmul_codes_body.h and what multiplies many tokens: kGroupTokens and
-// matmul_many().
+// The products of every family; included after matmul_rows_body.h and, where many tokens are multiplied in another way,
+// what says so (LOWBIT_TILES and matmul_tiles_body.h).
 
 namespace {
+
+#if defined(LOWBIT_TILES)
+constexpr int kGroupTokens = kTileTokens;
+#else
+constexpr int kGroupTokens = kTokens;
+#endif
+
+template <Family F>
+void matmul_many(const PackedView& w, int64_t begin, int64_t end, const ActivationView& x, Table table, float* out,
+                 int64_t stride) {
+#if defined(LOWBIT_TILES)
+  if constexpr (StoredTile<F>::kParts == 1) return matmul_tiles<F>(w, begin, end, x, table, out, stride);
+#endif
+  return matmul_rows<F, kGroupTokens>(w, begin, end, x, table, out, stride);
+}
 
 template <Family F>
 void matmul_of(const PackedView& w, int64_t begin, int64_t end, const ActivationView& x, float* out, int64_t stride) {

@@ -11,6 +11,7 @@
 
 #define LOWBIT_INLINE inline __attribute__((always_inline))
 #define LOWBIT_INLINE_LAMBDA __attribute__((always_inline))
+#define LOWBIT_TILES
 
 namespace lowbit::amx_emulated {
 namespace {
@@ -72,6 +73,7 @@ void add_tile_product() {
 // clang-format off
 #include "kernel/codes_avx512.h"
 #include "kernel/matmul_codes_body.h"
+#include "kernel/matmul_rows_body.h"
 #include "kernel/matmul_tiles_body.h"
 #include "kernel/matmul_families_body.h"
 // clang-format on
