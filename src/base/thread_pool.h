@@ -35,7 +35,7 @@ class ThreadPool {
  private:
   /// What a worker writes, apart from what others do.
   struct alignas(64) Share {
-    std::atomic<uint64_t> taken{0};  ///< low half: tasks taken of its share in the loop whose number the high half is
+    std::atomic<uint64_t> taken{0};   ///< low half: tasks taken of its share in the loop whose number the high half is
     std::atomic<bool> inside{false};  ///< it may be at a task
   };
 
@@ -58,9 +58,9 @@ class ThreadPool {
   alignas(64) std::atomic<bool> open_{false};
   const std::function<void(int64_t, int)>* task_ = nullptr;
   int64_t count_ = 0;
-  uint32_t loop_ = 0;                   // its number
-  std::atomic<int64_t> failed_{0};      // the lowest task that failed; count_ if none did
-  std::unique_ptr<Share[]> shares_;     // [size()]
+  uint32_t loop_ = 0;                // its number
+  std::atomic<int64_t> failed_{0};   // the lowest task that failed; count_ if none did
+  std::unique_ptr<Share[]> shares_;  // [size()]
   std::mutex error_mutex_;
   std::exception_ptr error_;
 };

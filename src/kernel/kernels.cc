@@ -22,13 +22,13 @@
 namespace lowbit {
 namespace {
 
-#define LOWBIT_TABLE(isa)                                                                                            \
-  Kernels {                                                                                                          \
-    .name = #isa, .base = #isa, .code_group = isa::kCodeGroup, .float_group = isa::kFloatGroup, .quantize_row = isa::quantize_row, \
-    .matmul_codes = isa::matmul_codes, .matmul_floats = isa::matmul_floats, .rms_norm = isa::rms_norm,               \
-    .rope = isa::rope, .silu_mul = isa::silu_mul, .add = isa::add_to, .attention_part = isa::attention_part,         \
-    .attention_join = isa::attention_join, .to_f16 = isa::to_f16, .from_f16 = isa::from_f16,                         \
-    .log_sum_exp = isa::log_sum_exp                                                                                  \
+#define LOWBIT_TABLE(isa)                                                                                      \
+  Kernels {                                                                                                    \
+    .name = #isa, .base = #isa, .code_group = isa::kCodeGroup, .float_group = isa::kFloatGroup,                \
+    .quantize_row = isa::quantize_row, .matmul_codes = isa::matmul_codes, .matmul_floats = isa::matmul_floats, \
+    .rms_norm = isa::rms_norm, .rope = isa::rope, .silu_mul = isa::silu_mul, .add = isa::add_to,               \
+    .attention_part = isa::attention_part, .attention_join = isa::attention_join, .to_f16 = isa::to_f16,       \
+    .from_f16 = isa::from_f16, .log_sum_exp = isa::log_sum_exp                                                 \
   }
 
 /// As `base`, but for products with coded weights.
@@ -104,8 +104,9 @@ const std::vector<const Kernels*>& all_kernels() {
       if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
           __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vbmi")) {
-        out.push_back(&avx512);
+        // Not the last, which is the default: see docs/performance.md, "AMX".
         if (has_amx()) out.push_back(&amx);
+        out.push_back(&avx512);
       }
     }
 #elif defined(__aarch64__)

@@ -22,8 +22,8 @@ struct SignedCodes {
   static constexpr bool kSigned = true, kInSquares = false;
 };
 
-/// A decoded tile where loads of it do not lie at a multiple of 4096 bytes from stores of dots that are under way, which
-/// processors take for the same address until they know better: see TileProducts::step().
+/// A decoded tile where loads of it do not lie at a multiple of 4096 bytes from stores of dots that are under way,
+/// which processors take for the same address until they know better: see TileProducts::step().
 template <bool kMinima>
 struct alignas(1024) PlacedTile : TileBytes<1, kMinima> {};
 

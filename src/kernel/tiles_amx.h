@@ -1,6 +1,7 @@
 // The tile registers of AMX, by assembler: GCC 12's intrinsics tell the compiler too little of what they read and write
-// (of 64 bytes that configure tiles 8, of what is loaded nothing). Included inside the namespace of the instruction set.
-// Tile registers are numbered 0 to 7; a row of one is up to 64 bytes, rows follow one another `stride` bytes apart.
+// (of 64 bytes that configure tiles 8, of what is loaded nothing). Included inside the namespace of the instruction
+// set. Tile registers are numbered 0 to 7; a row of one is up to 64 bytes, rows follow one another `stride` bytes
+// apart.
 
 namespace {
 

@@ -43,8 +43,8 @@ Tasks share_out(int64_t panels, int64_t n, int threads) {
 ActivationView tokens_of(const Activations& a, int64_t first, int64_t last) {
   ActivationView view = a.view;
   const int64_t tiles = (view.cols + kTileCols - 1) / kTileCols;
-  const int64_t row_bytes = a.floats ? view.cols * static_cast<int64_t>(sizeof(float))
-                                     : tiles * static_cast<int64_t>(sizeof(ActivationTile));
+  const int64_t row_bytes =
+      a.floats ? view.cols * static_cast<int64_t>(sizeof(float)) : tiles * static_cast<int64_t>(sizeof(ActivationTile));
   view.data = static_cast<const std::byte*>(view.data) + first * row_bytes;
   view.tokens = last - first;
   return view;

@@ -1,12 +1,13 @@
 // The products of matmul_amx.cc with tile registers that are emulated as the manual defines them, so that what is built
 // on them is tested on machines without AMX.
+#include "kernel/tiles_emulated.h"
+
 #include <immintrin.h>
 #include <stdint.h>
 #include <string.h>
 
 #include "kernel/layout.h"
 #include "kernel/tile_shapes.h"
-#include "kernel/tiles_emulated.h"
 #include "kernel/unroll.h"
 
 #define LOWBIT_INLINE inline __attribute__((always_inline))
