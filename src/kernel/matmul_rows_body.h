@@ -1,0 +1,106 @@
+// Many tokens by registers of rows; included after matmul_codes_body.h.
+
+namespace {
+
+/// Tiles between two visits of the outputs: what the units decode to, and a group's activations, stay in a near cache.
+constexpr int kBlockTiles = 32;
+static_assert(kBlockTiles % kChunkTiles == 0);
+static_assert(kManyUnits == 2);  // what is left over is one
+/// Units that are decoded at once.
+constexpr int kBlockUnits = 4 * kManyUnits;
+
+template <int kTheParts, bool kHasMinima, bool kOffset, typename TheRule>
+struct DecodedTile {
+  static constexpr int kParts = kTheParts;
+  static constexpr bool kMinima = kHasMinima;
+  using Rule = TheRule;
+  const TileBytes<kParts, kMinima>* bytes;
+  int shift;
+
+  template <int kGroup>
+  LOWBIT_INLINE Ints group() const {
+    return load_bytes(bytes->codes[kGroup]);
+  }
+  LOWBIT_INLINE Floats scale(int part) const { return load_floats(bytes->floats[part]); }
+  LOWBIT_INLINE Floats minimum(int part) const { return load_floats(bytes->floats[kParts + part]); }
+  LOWBIT_INLINE Ints start(int32_t minus_sum) const {
+    if constexpr (!kOffset || Rule::kSigned) return zero();
+    return ints_left(every_int(minus_sum), shift);
+  }
+};
+
+/// `count` decoded tiles of P units by T tokens of a group of `width`, added to out (or put there, if they are the
+/// first).
+template <int kParts, bool kMinima, bool kOffset, typename Rule, int P, int T>
+void multiply_decoded(const TileBytes<kParts, kMinima> (*tiles)[kBlockTiles], int64_t count, int shift,
+                      const ActivationTile* x, int64_t width, bool first, float* out, int64_t stride, int64_t rows) {
+  Floats total[P][T];
+  DecodedTile<kParts, kMinima, kOffset, Rule> tile[P];
+  for (int p = 0; p < P; ++p) {
+    tile[p].shift = shift;
+    for (int t = 0; t < T; ++t) {
+      total[p][t] = first ? zero_floats() : load_rows(out + t * stride + p * kRows, rows - p * kRows);
+    }
+  }
+  for (int64_t i = 0; i < count; ++i, x += width) {
+    for (int p = 0; p < P; ++p) tile[p].bytes = &tiles[p][i];
+    add_tile<DecodedTile<kParts, kMinima, kOffset, Rule>, P, T>(tile, x, total);
+  }
+  for (int p = 0; p < P; ++p) {
+    for (int t = 0; t < T; ++t) store_rows(out + t * stride + p * kRows, total[p][t], rows - p * kRows);
+  }
+}
+
+template <int kParts, bool kMinima>
+using MultiplyDecoded = void (*)(const TileBytes<kParts, kMinima> (*)[kBlockTiles], int64_t, int, const ActivationTile*,
+                                 int64_t, bool, float*, int64_t, int64_t);
+
+template <int kParts, bool kMinima, bool kOffset, typename Rule, int P, int T>
+MultiplyDecoded<kParts, kMinima> pick_decoded(int64_t tokens) {
+  if constexpr (T == 1)
+    return multiply_decoded<kParts, kMinima, kOffset, Rule, P, 1>;
+  else if (tokens == T)
+    return multiply_decoded<kParts, kMinima, kOffset, Rule, P, T>;
+  else
+    return pick_decoded<kParts, kMinima, kOffset, Rule, P, T - 1>(tokens);
+}
+
+/// Tokens lie in groups of kGroup: see ActivationView.
+template <Family F, int kGroup>
+void matmul_rows(const PackedView& w, int64_t begin, int64_t end, const ActivationView& x, Table table, float* out,
+                 int64_t stride) {
+  constexpr FamilyTraits kTraits = traits(F);
+  constexpr int kParts = StoredTile<F>::kParts;
+  constexpr bool kMinima = kTraits.minima, kOffset = has_offset(kTraits);
+  using Rule = DecodedRule<kTraits.bits, kTraits.table>;
+  TileBytes<kParts, kMinima> decoded[kBlockUnits][kBlockTiles];
+  const auto* activations = static_cast<const ActivationTile*>(x.data);
+  const int64_t tiles = w.cols / kTileCols;
+  for (int64_t from = 0; from < tiles; from += kBlockTiles) {
+    const int64_t count = tiles - from < kBlockTiles ? tiles - from : kBlockTiles;
+    const uint64_t offset = static_cast<uint64_t>(from / kChunkTiles * chunk_bytes(kTraits, kChunkTiles));
+    for (int64_t unit = begin * kHalves; unit < end * kHalves; unit += kBlockUnits) {
+      const int64_t units = end * kHalves - unit < kBlockUnits ? end * kHalves - unit : kBlockUnits;
+      for (int64_t u = 0; u < units; ++u) {
+        const uint8_t* panel = w.data + static_cast<uint64_t>((unit + u) / kHalves) * w.panel_bytes;
+        decode_tiles<F, Rule>(panel + offset, static_cast<int>((unit + u) % kHalves), count, table, decoded[u]);
+      }
+      for (int64_t token = 0, tokens = 0; token < x.tokens; token += tokens) {
+        const int64_t group = token / kGroup * kGroup, left = x.tokens - group;
+        const int64_t width = left < kGroup ? left : kGroup, rest = group + width - token;
+        tokens = rest < kTokens ? rest : kTokens;
+        const ActivationTile* of_group = activations + group * tiles + from * width + (token - group);
+        const auto two = pick_decoded<kParts, kMinima, kOffset, Rule, kManyUnits, kTokens>(tokens);
+        const auto one = pick_decoded<kParts, kMinima, kOffset, Rule, 1, kTokens>(tokens);
+        for (int64_t u = 0; u < units; u += kManyUnits) {
+          const int64_t row = (unit + u) * kRows;
+          const auto multiply = u + kManyUnits <= units ? two : one;
+          multiply(decoded + u, count, offset_shift(kTraits), of_group, width, from == 0, out + token * stride + row,
+                   stride, w.rows - row);
+        }
+      }
+    }
+  }
+}
+
+}  // namespace
