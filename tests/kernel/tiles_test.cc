@@ -1,3 +1,4 @@
+#if defined(__x86_64__)
 #include <gtest/gtest.h>
 
 #include "kernel/support.h"
@@ -53,3 +54,4 @@ INSTANTIATE_TEST_SUITE_P(Kernels, Tiles, testing::ValuesIn([] {
 
 }  // namespace
 }  // namespace lowbit
+#endif  // __x86_64__
