@@ -18,6 +18,7 @@
 
 #include "base/error.h"
 #include "kernel/block_scales.h"
+#include "kernel/tasks.h"
 
 namespace lowbit {
 namespace {
@@ -74,18 +75,6 @@ bool has_i8mm() { return (getauxval(AT_HWCAP2) & HWCAP2_I8MM) != 0; }
 bool has_dotprod() { return true; }
 bool has_i8mm() { return false; }
 #endif
-
-/// Weights that one task streams: enough to hide the hand-out, little enough that a late thread costs no more.
-constexpr uint64_t kTaskBytes = 64 << 10;
-/// Panels that one task multiplies with many tokens, which kernels take two or more at a time.
-constexpr int64_t kTaskPanels = 8;
-
-int64_t panels_per_task(uint64_t panel_bytes, int64_t panels, int64_t tokens, int threads) {
-  const int64_t streamed = std::clamp<int64_t>(static_cast<int64_t>(kTaskBytes / panel_bytes), 1, panels);
-  if (tokens == 1) return streamed;
-  const int64_t share = panels / (4 * threads) / 2 * 2;  // so that threads end at about the same time
-  return std::max({streamed / 2 * 2, std::min(kTaskPanels, share), int64_t{1}});
-}
 
 }  // namespace
 
@@ -149,10 +138,9 @@ void prepare_rows(const Kernels& k, const PackedMatrix& w, const float* x, int64
   const int64_t cols = w.cols();
   const int64_t tiles = (cols + kTileCols - 1) / kTileCols;
   out.floats = traits(w.view().family).is_float;
-  const uint64_t row_bytes =
-      out.floats ? static_cast<uint64_t>(cols) * sizeof(float) : static_cast<uint64_t>(tiles) * sizeof(ActivationTile);
   constexpr size_t kAlignment = 4096;  // kernels choose where their stores lie by where activations do
-  const size_t bytes = (static_cast<size_t>(tokens) * row_bytes + kAlignment - 1) / kAlignment * kAlignment;
+  const size_t bytes =
+      (static_cast<size_t>(tokens * activation_bytes(out.floats, cols)) + kAlignment - 1) / kAlignment * kAlignment;
   if (bytes > out.capacity) {
     out.data.reset(static_cast<std::byte*>(std::aligned_alloc(kAlignment, bytes)));
     out.capacity = out.data == nullptr ? 0 : bytes;
@@ -204,11 +192,12 @@ void matmul(const Kernels& k, const PackedMatrix& w, const Activations& x, float
     throw std::logic_error("activations prepared for another kind of matrix");
   }
   const auto multiply = x.floats ? k.matmul_floats : k.matmul_codes;
-  const int64_t panels = w.panels();
-  const int64_t per_task = panels_per_task(view.panel_bytes, panels, x.view.tokens, pool.size());
-  pool.run((panels + per_task - 1) / per_task, [&](int64_t task, int) {
-    const int64_t begin = task * per_task;
-    multiply(view, begin, std::min(panels, begin + per_task), x.view, out, w.rows());
+  const Tasks tasks = share_out(w.panels(), x.view.tokens, pool.size());
+  pool.run(tasks.count(), [&](int64_t task, int) {
+    const int64_t begin = task / tasks.token_ranges * tasks.panels, end = std::min(w.panels(), begin + tasks.panels);
+    const int64_t first = task % tasks.token_ranges * tasks.tokens,
+                  last = std::min(x.view.tokens, first + tasks.tokens);
+    multiply(view, begin, end, tokens_of(x, first, last), out + first * w.rows(), w.rows());
   });
 }
 

@@ -9,6 +9,7 @@
 namespace {
 
 constexpr int kHalves = kPanelRows / kRows;
+
 /// Moves bits from bit kFrom of each byte to bit kTo; what comes along from the neighbour is of no meaning.
 template <int kFrom, int kTo>
 LOWBIT_INLINE Ints move_bits(Ints bytes) {

@@ -4,51 +4,13 @@
 #include <cmath>
 #include <limits>
 
+#include "kernel/tasks.h"
+
 namespace lowbit {
 namespace {
 
 // Tokens a task of a loop over tokens: enough to outweigh the hand-over, few enough to share out a short prompt.
 constexpr int64_t kTokensPerTask = 8;
-// Tasks a thread and product: a core that was late or slow leaves the rest to the others.
-constexpr int64_t kTasksPerThread = 8;
-/// Tokens of a task where they are shared out too: a multiple of every kernel's group, and enough to make up for
-/// decoding the weights once more.
-constexpr int64_t kTaskTokens = 192;
-/// Panels below which a task reads its activations too often.
-constexpr int64_t kTaskPanels = 8;
-
-/// How the products of `panels` panels and n tokens are shared out.
-struct Tasks {
-  int64_t panels, panel_ranges;  ///< of a task; in all
-  int64_t tokens, token_ranges;
-};
-
-Tasks share_out(int64_t panels, int64_t n, int threads) {
-  const int64_t wanted = kTasksPerThread * threads;
-  Tasks t{std::max<int64_t>(1, panels / wanted), 0, n, 1};
-  if (n >= 2 * kTaskTokens && t.panels < kTaskPanels) {
-    t.panels = kTaskPanels;
-    t.tokens = kTaskTokens;
-    t.token_ranges = (n + kTaskTokens - 1) / kTaskTokens;
-    // Fewer panels after all where that leaves threads without work.
-    while (t.panels > 2 && panels / t.panels * t.token_ranges < 2 * threads) t.panels /= 2;
-  } else if (n > 1 && t.panels > 1) {
-    t.panels = t.panels / 2 * 2;  // kernels take two at a time
-  }
-  t.panel_ranges = (panels + t.panels - 1) / t.panels;
-  return t;
-}
-
-/// Tokens [first, last) of prepared activations; first is a multiple of kTaskTokens.
-ActivationView tokens_of(const Activations& a, int64_t first, int64_t last) {
-  ActivationView view = a.view;
-  const int64_t tiles = (view.cols + kTileCols - 1) / kTileCols;
-  const int64_t row_bytes =
-      a.floats ? view.cols * static_cast<int64_t>(sizeof(float)) : tiles * static_cast<int64_t>(sizeof(ActivationTile));
-  view.data = static_cast<const std::byte*>(view.data) + first * row_bytes;
-  view.tokens = last - first;
-  return view;
-}
 
 float* at_least(std::vector<float>& buffer, int64_t size) {
   if (static_cast<int64_t>(buffer.size()) < size) buffer.resize(static_cast<size_t>(size));
@@ -176,7 +138,7 @@ void LayerPass::multiply_alike(std::span<const Product> products, const float* i
     panels += p.linear->w.panels();
   }
   const Tasks tasks = share_out(panels, n, pool.size());
-  pool.run(tasks.panel_ranges * tasks.token_ranges, [&](int64_t task, int) {
+  pool.run(tasks.count(), [&](int64_t task, int) {
     const int64_t first = task % tasks.token_ranges * tasks.tokens, last = std::min(n, first + tasks.tokens);
     int64_t begin = task / tasks.token_ranges * tasks.panels, end = begin + tasks.panels;  // of all products in a row
     for (const Product& p : products) {

@@ -1,0 +1,46 @@
+#include "kernel/tasks.h"
+
+#include <algorithm>
+
+namespace lowbit {
+namespace {
+
+/// Tasks a thread: a core that was late or slow leaves the rest to the others.
+constexpr int64_t kTasksPerThread = 8;
+/// Tokens of a task where they are shared out too: a multiple of every kernel's group, and enough to make up for
+/// decoding the weights once more.
+constexpr int64_t kTaskTokens = 192;
+/// Panels below which a task reads its activations too often.
+constexpr int64_t kTaskPanels = 8;
+
+}  // namespace
+
+Tasks share_out(int64_t panels, int64_t tokens, int threads) {
+  const int64_t wanted = kTasksPerThread * threads;
+  Tasks t{std::max<int64_t>(1, panels / wanted), 0, tokens, 1};
+  if (tokens >= 2 * kTaskTokens && t.panels < kTaskPanels) {
+    t.panels = kTaskPanels;
+    t.tokens = kTaskTokens;
+    t.token_ranges = (tokens + kTaskTokens - 1) / kTaskTokens;
+    // Fewer panels after all where that leaves threads without work.
+    while (t.panels > 2 && panels / t.panels * t.token_ranges < 2 * threads) t.panels /= 2;
+  } else if (tokens > 1 && t.panels > 1) {
+    t.panels = t.panels / 2 * 2;  // kernels take two at a time
+  }
+  t.panel_ranges = (panels + t.panels - 1) / t.panels;
+  return t;
+}
+
+int64_t activation_bytes(bool floats, int64_t cols) {
+  const int64_t tiles = (cols + kTileCols - 1) / kTileCols;
+  return floats ? cols * static_cast<int64_t>(sizeof(float)) : tiles * static_cast<int64_t>(sizeof(ActivationTile));
+}
+
+ActivationView tokens_of(const Activations& x, int64_t first, int64_t last) {
+  ActivationView view = x.view;
+  view.data = static_cast<const std::byte*>(view.data) + first * activation_bytes(x.floats, view.cols);
+  view.tokens = last - first;
+  return view;
+}
+
+}  // namespace lowbit
