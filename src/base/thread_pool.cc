@@ -1,7 +1,5 @@
 #include "base/thread_pool.h"
 
-#include <sched.h>
-
 #include <algorithm>
 #include <chrono>
 #include <stdexcept>
@@ -26,16 +24,20 @@ inline void relax() {
 
 }  // namespace
 
-int available_processors() {
-  cpu_set_t set;
-  if (sched_getaffinity(0, sizeof set, &set) == 0) return std::max(1, CPU_COUNT(&set));
-  return std::max(1u, std::thread::hardware_concurrency());
-}
-
-ThreadPool::ThreadPool(int threads) {
-  if (threads <= 0) threads = available_processors();
+ThreadPool::ThreadPool(int threads, const NumaNodes& nodes)
+    : nodes_(nodes_of_workers(nodes, threads > 0 ? threads : static_cast<int>(available_processors().size()))) {
+  if (threads <= 0) threads = static_cast<int>(available_processors().size());
   shares_ = std::make_unique<Share[]>(static_cast<size_t>(threads));
-  for (int i = 1; i < threads; ++i) workers_.emplace_back([this, i] { work(i); });
+  const auto bind = [this](const NumaNodes& to, int worker) {
+    if (!nodes_.empty()) bind_thread(to[static_cast<size_t>(node(worker))]);
+  };
+  bind(nodes, 0);
+  for (int i = 1; i < threads; ++i) {
+    workers_.emplace_back([this, i, bind, nodes] {
+      bind(nodes, i);
+      work(i);
+    });
+  }
 }
 
 ThreadPool::~ThreadPool() {
@@ -46,6 +48,7 @@ ThreadPool::~ThreadPool() {
   }
   wake_.notify_all();
   for (std::thread& worker : workers_) worker.join();
+  if (!nodes_.empty()) bind_thread(available_processors());
 }
 
 void ThreadPool::run(int64_t count, const std::function<void(int64_t, int)>& task) {
@@ -105,10 +108,17 @@ void ThreadPool::attempt(int64_t i, int worker) {
   }
 }
 
+void ThreadPool::drain_share(int of_worker, int worker) {
+  for (int64_t task = take(of_worker); task >= 0; task = take(of_worker)) attempt(task, worker);
+}
+
+/// First its own share, then those of its node, then the others.
 void ThreadPool::drain(int worker) {
-  for (int i = 0; i < size(); ++i) {
-    const int whose = (worker + i) % size();
-    for (int64_t task = take(whose); task >= 0; task = take(whose)) attempt(task, worker);
+  for (const bool near : {true, false}) {
+    for (int i = 0; i < size(); ++i) {
+      const int whose = (worker + i) % size();
+      if ((node(whose) == node(worker)) == near) drain_share(whose, worker);
+    }
   }
 }
 

@@ -11,21 +11,29 @@
 #include <thread>
 #include <vector>
 
+#include "base/numa.h"
+
 namespace lowbit {
 
 /// Runs loops of independent tasks. The calling thread works too. Each worker begins with a share of its own, the same
 /// each time, so that it finds what it needs in its caches and its memory; who has done his helps the others, and a
 /// worker that is late to wake finds its share done, so that a core taken by another process costs no more than its
 /// share (no barrier that spins for ever). One loop at a time, and none within a task: std::logic_error.
+///
+/// On a machine with several nodes of memory each worker stays on one node, and helps its neighbours there before it
+/// helps others: what a loop over a matrix's rows wrote first is near whoever takes the same share of its rows later.
 class ThreadPool {
  public:
-  /// `threads` counts the caller; 0 takes the number of processors this process may use.
-  explicit ThreadPool(int threads = 0);
+  /// `threads` counts the caller, who is bound to a node as the workers are while the pool lives; 0 takes the number of
+  /// processors this process may use.
+  explicit ThreadPool(int threads = 0, const NumaNodes& nodes = numa_nodes());
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
 
   int size() const { return static_cast<int>(workers_.size()) + 1; }
+  /// The node of a worker's memory; 0 where there is only one.
+  int node(int worker) const { return nodes_.empty() ? 0 : nodes_[static_cast<size_t>(worker)]; }
 
   /// Calls task(i, worker) for each i in [0, count), worker in [0, size()). Returns when all are done. If a task
   /// throws, those after it are skipped and the exception of the lowest-numbered task that fails is rethrown here.
@@ -41,11 +49,13 @@ class ThreadPool {
 
   void work(int worker);
   void drain(int worker);
+  void drain_share(int of_worker, int worker);
   int64_t take(int of_worker);
   void attempt(int64_t i, int worker);
 
   bool wait_for(uint64_t seen) const;
 
+  const std::vector<int> nodes_;  // of each worker; empty: one node
   std::vector<std::thread> workers_;
   std::mutex mutex_;
   std::condition_variable wake_;
@@ -64,8 +74,5 @@ class ThreadPool {
   std::mutex error_mutex_;
   std::exception_ptr error_;
 };
-
-/// The number of processors this process may use (its affinity mask, not the machine's total).
-int available_processors();
 
 }  // namespace lowbit

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/progress.h"
 #include "cli/command.h"
+#include "cli/load.h"
 #include "evaluate/speed.h"
 #include "kernel/kernels.h"
 
@@ -20,6 +21,7 @@ struct Options {
   std::vector<int> threads;
   int repetitions = 5;
   KvType cache = KvType::F16;
+  LoadOptions load;
 };
 
 /// A result with the limits of its number of threads.
@@ -38,6 +40,7 @@ struct Limits {
 struct Report {
   std::string model;
   uint64_t weight_bytes = 0;
+  double load_seconds = 0;
   std::vector<Limits> limits;
   std::vector<Row> rows;
 };
@@ -75,16 +78,18 @@ std::vector<SpeedTest> tests_of(const Options& options) {
 }
 
 /// With so many threads.
-void measure(const ModelSource& source, const std::vector<SpeedTest>& tests, int repetitions, int threads,
+void measure(const ModelSource& source, const std::vector<SpeedTest>& tests, const Options& options, int threads,
              Report& report) {
   ThreadPool pool(threads);
-  Transformer model(source, pool);
+  LoadedModel loaded = load_model(source, pool, options.load, ActivationScales::Fine, false);
+  Transformer& model = loaded.model;
   MachineLimits limits(pool);
   report.weight_bytes = model.weight_bytes();
+  report.load_seconds = loaded.seconds;
   std::vector<SpeedResult> results;
   Progress progress("bench", tests.size());
   for (const SpeedTest& test : tests) {
-    results.push_back(measure_speed(model, source, test, repetitions, limits));
+    results.push_back(measure_speed(model, source, test, options.repetitions, limits));
     progress.add(1);
   }
   for (const SpeedResult& r : results) {  // beside the best limits of the whole run
@@ -119,6 +124,7 @@ Json json(const Report& report) {
   return {{"model", report.model},
           {"kernels", kernels().name},
           {"weight_bytes", report.weight_bytes},
+          {"load_seconds", report.load_seconds},
           {"limits", limits},
           {"results", results}};
 }
@@ -139,7 +145,8 @@ void print_csv(const Report& report) {
 }
 
 void print_table(const Report& report) {
-  fmt::print("{}: {} of weights, {} kernels\n", report.model, human_bytes(report.weight_bytes), kernels().name);
+  fmt::print("{}: {} of weights, ready in {:.2f} s, {} kernels\n", report.model, human_bytes(report.weight_bytes),
+             report.load_seconds, kernels().name);
   for (const Limits& l : report.limits) {
     const std::string arithmetic = l.code_operations == 0
                                        ? std::string("what it computes is not known for this CPU")
@@ -166,7 +173,7 @@ void bench(const Common& common, const Options& options) {
   Report report;
   report.model = options.model;
   const std::vector<int> threads = options.threads.empty() ? std::vector<int>{0} : options.threads;
-  for (const int n : threads) measure(source, tests, options.repetitions, n, report);
+  for (const int n : threads) measure(source, tests, options, n, report);
   if (common.json || options.output == "json") return print_json(json(report));
   if (options.output == "csv") return print_csv(report);
   print_table(report);
@@ -203,6 +210,7 @@ void add_bench(CLI::App& app, Common& common) {
            kMostTokens);
   add_list(command, "--npl,--parallel", options->sequences, "Sequences side by side, a list; default: 1", 1, 1024);
   add_cache_type(command, options->cache);
+  add_load_options(command, options->load);
   command->remove_option(command->get_option("--threads"));
   add_list(command, "-t,--threads", options->threads, "Threads, a list; default: the processors there are", 1, 1024);
   command

@@ -40,6 +40,7 @@ void add_eval(CLI::App& app, Common& common) {
   command->add_option("--chunks", options->measure.evaluate.chunks, "Chunks at most; default: all")
       ->check(CLI::NonNegativeNumber);
   add_cache_type(command, options->measure.evaluate.cache);
+  add_load_options(command, options->measure.load);
   command->add_flag("--hf", options->measure.evaluate.hugging_face,
                     "Score every token of a chunk but its first; default: the second half, as llama-perplexity does");
   command

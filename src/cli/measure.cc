@@ -17,8 +17,10 @@ struct Loaded {
   Tokenizer tokenizer;
   Transformer transformer;
 
-  Loaded(const std::string& path, ThreadPool& pool, ActivationScales scales)
-      : source(open_model(path)), tokenizer(read_tokenizer(source)), transformer(source, pool, scales) {}
+  Loaded(const std::string& path, ThreadPool& pool, ActivationScales scales, const LoadOptions& load)
+      : source(open_model(path)),
+        tokenizer(read_tokenizer(source)),
+        transformer(load_model(source, pool, load, scales, false).model) {}
   EvaluatedModel view() { return {transformer, tokenizer, source.path.string()}; }
 };
 
@@ -35,11 +37,11 @@ Measurement measure(const std::string& model, const MeasureOptions& options, Thr
   Hash hash;
   hash.add(std::as_bytes(std::span(text)));
   const ActivationScales scales = fine_activations(options) ? ActivationScales::Fine : ActivationScales::LlamaCpp;
-  Loaded loaded(model, pool, scales);
+  Loaded loaded(model, pool, scales, options.load);
   EvaluateOptions evaluation = options.evaluate;
   evaluation.text_name = options.text;
   if (options.reference.empty()) return {evaluate(loaded.view(), nullptr, text, evaluation), hash_text(hash)};
-  Loaded reference(options.reference, pool, scales);
+  Loaded reference(options.reference, pool, scales, options.load);
   const EvaluatedModel view = reference.view();
   return {evaluate(loaded.view(), &view, text, evaluation), hash_text(hash)};
 }

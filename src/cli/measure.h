@@ -4,6 +4,7 @@
 #include <string>
 
 #include "base/json.h"
+#include "cli/load.h"
 #include "evaluate/perplexity.h"
 
 namespace lowbit {
@@ -15,6 +16,7 @@ struct MeasureOptions {
   /// arithmetic of those who defined it, so that figures can be compared with theirs.
   std::string activations;
   EvaluateOptions evaluate;
+  LoadOptions load;
 };
 
 struct Measurement {

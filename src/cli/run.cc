@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "cli/command.h"
+#include "cli/load.h"
 #include "model/generate.h"
 #include "text/chat_template.h"
 
@@ -24,6 +25,7 @@ struct Options {
   KvType cache = KvType::F16;
   std::optional<uint64_t> seed;
   GenerateOptions generate;
+  LoadOptions load;
 };
 
 std::string prompt_text(const Options& options) {
@@ -60,9 +62,10 @@ void run(const Common& common, Options options) {
   const ModelSource source = open_model(options.model);
   const Tokenizer tokenizer(read_tokenizer(source));
   const std::vector<int32_t> prompt = prompt_ids(options, tokenizer);
-  Transformer model(source, pool);
-  KvCache cache(model.config(), cache_size(options, model.config(), static_cast<int64_t>(prompt.size())),
-                options.cache);
+  KvCache cache(source.config, cache_size(options, source.config, static_cast<int64_t>(prompt.size())), options.cache);
+  LoadedModel loaded =
+      load_model(source, pool, options.load, ActivationScales::Fine, !common.quiet() && !common.json, cache.bytes());
+  Transformer& model = loaded.model;
 
   if (!common.json && !options.chat) fmt::print("{}", tokenizer.decode(prompt));
   const Generation result = generate(model, tokenizer, cache, prompt, options.generate, [&](std::string_view text) {
@@ -78,6 +81,8 @@ void run(const Common& common, Options options) {
                        {"prompt_tokens", result.prompt_tokens},
                        {"prompt_tokens_per_second", result.prompt_tokens_per_second()},
                        {"tokens_per_second", result.tokens_per_second()},
+                       {"load_seconds", loaded.seconds},
+                       {"weight_bytes", model.weight_bytes()},
                        {"peak_memory_bytes", peak_memory_bytes()}});
   }
   fmt::print("\n");
@@ -107,6 +112,7 @@ void add_run(CLI::App& app, Common& common) {
   command->add_option("-c,--ctx", options->context, "Context in tokens; default: as needed, within the model's")
       ->check(CLI::NonNegativeNumber);
   add_cache_type(command, options->cache);
+  add_load_options(command, options->load);
   command->add_option("--temp", sampler.temperature, "Temperature; 0 takes the likeliest token")->capture_default_str();
   command->add_option("--top-k", sampler.top_k, "Keep the K likeliest tokens; 0: all")->capture_default_str();
   command->add_option("--top-p", sampler.top_p, "Keep the likeliest tokens up to this probability")

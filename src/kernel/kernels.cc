@@ -194,10 +194,10 @@ void matmul(const Kernels& k, const PackedMatrix& w, const Activations& x, float
   const auto multiply = x.floats ? k.matmul_floats : k.matmul_codes;
   const Tasks tasks = share_out(w.panels(), x.view.tokens, pool.size());
   pool.run(tasks.count(), [&](int64_t task, int) {
-    const int64_t begin = task / tasks.token_ranges * tasks.panels, end = std::min(w.panels(), begin + tasks.panels);
+    const auto [begin, end] = panels_of(tasks, task / tasks.token_ranges, 0, w.panels());
     const int64_t first = task % tasks.token_ranges * tasks.tokens,
                   last = std::min(x.view.tokens, first + tasks.tokens);
-    multiply(view, begin, end, tokens_of(x, first, last), out + first * w.rows(), w.rows());
+    if (begin < end) multiply(view, begin, end, tokens_of(x, first, last), out + first * w.rows(), w.rows());
   });
 }
 

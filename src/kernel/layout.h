@@ -25,6 +25,9 @@
 
 namespace lowbit {
 
+/// To be raised whenever these bytes come to mean something else: packed weights are kept on disk.
+inline constexpr int kLayoutVersion = 1;
+
 inline constexpr int kPanelRows = 16;
 inline constexpr int kTileCols = 32;
 inline constexpr int kChunkTiles = 8;

@@ -309,8 +309,12 @@ bool has_kernel(const Encoding& encoding) {
   return family_of(encoding.id, family);
 }
 
-PackedMatrix pack_matrix(const Encoding& encoding, int64_t rows, int64_t cols, const std::byte* data,
-                         const int64_t* row_order, ThreadPool& pool) {
+std::span<const std::byte> PackedMatrix::panel_bytes(int64_t begin, int64_t end) const {
+  return {reinterpret_cast<const std::byte*>(view_.data) + static_cast<uint64_t>(begin) * view_.panel_bytes,
+          static_cast<size_t>(end - begin) * view_.panel_bytes};
+}
+
+PackedMatrix PackedMatrix::of_shape(const Encoding& encoding, int64_t rows, int64_t cols) {
   PackedMatrix matrix;
   PackedView& view = matrix.view_;
   if (!family_of(encoding.id, view.family)) fail("{}: there is no kernel that multiplies this type", encoding.name);
@@ -321,8 +325,7 @@ PackedMatrix pack_matrix(const Encoding& encoding, int64_t rows, int64_t cols, c
   view.rows = rows;
   view.cols = cols;
   matrix.source_ = &encoding;
-  const FamilyTraits t = traits(view.family);
-  if (t.table) {
+  if (traits(view.family).table) {
     for (size_t i = 0; i < 16; ++i) view.table[i] = static_cast<uint8_t>(encoding.levels[i] + 128);
   }
 
@@ -331,27 +334,60 @@ PackedMatrix pack_matrix(const Encoding& encoding, int64_t rows, int64_t cols, c
       __builtin_mul_overflow(static_cast<uint64_t>(matrix.panels()), view.panel_bytes, &bytes) || bytes >> 48 != 0) {
     fail("a {} matrix of {} rows and {} columns is too large", encoding.name, rows, cols);
   }
+  return matrix;
+}
+
+PackedMatrix PackedMatrix::with_memory(const Encoding& encoding, int64_t rows, int64_t cols) {
+  PackedMatrix matrix = of_shape(encoding, rows, cols);
+  const uint64_t bytes = matrix.bytes();
   // Streams of weights run through the address-translation cache faster with large pages.
   const uint64_t alignment = bytes >= kHugePage ? kHugePage : 64;
   auto* memory = static_cast<uint8_t*>(std::aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment));
   if (memory == nullptr) fail("not enough memory: {} bytes for a {} matrix", bytes, encoding.name);
   matrix.data_.reset(memory);
-  view.data = memory;
+  matrix.view_.data = memory;
   if (alignment == kHugePage) madvise(memory, bytes / kHugePage * kHugePage, MADV_HUGEPAGE);
+  return matrix;
+}
 
+PackedMatrix pack_matrix(const Encoding& encoding, int64_t rows, int64_t cols, const std::byte* data,
+                         const int64_t* row_order, ThreadPool& pool) {
+  PackedMatrix matrix = PackedMatrix::with_memory(encoding, rows, cols);
+  const FamilyTraits t = traits(matrix.view().family);
   const Source source{encoding, data, row_order, rows, cols};
   pool.run(matrix.panels(), [&](int64_t panel, int) {
-    uint8_t* out = memory + static_cast<uint64_t>(panel) * view.panel_bytes;
+    uint8_t* out = matrix.panel(panel);
     const int count = static_cast<int>(std::min<int64_t>(kPanelRows, rows - panel * kPanelRows));
     // Of whole float panels only the padding behind the last column is not written below.
     const bool covered = t.is_float && count == kPanelRows;
-    const uint64_t written = covered ? static_cast<uint64_t>(cols) * kPanelRows * float_size(view.family) : uint64_t{0};
-    std::memset(out + written, 0, view.panel_bytes - written);
+    const uint64_t written = covered ? static_cast<uint64_t>(cols) * kPanelRows * float_size(matrix.view().family) : uint64_t{0};
+    std::memset(out + written, 0, matrix.view().panel_bytes - written);
     if (t.is_float) {
       pack_float_panel(source, panel * kPanelRows, count, out);
     } else {
       pack_panel(source, t, panel * kPanelRows, count, out);
     }
+  });
+  return matrix;
+}
+
+uint64_t packed_bytes(const Encoding& encoding, int64_t rows, int64_t cols) {
+  return PackedMatrix::of_shape(encoding, rows, cols).bytes();
+}
+
+int64_t panels_together(uint64_t panel_bytes) {
+  constexpr uint64_t kTogether = uint64_t{4} << 20;
+  return static_cast<int64_t>(std::max<uint64_t>(1, kTogether / panel_bytes));
+}
+
+PackedMatrix read_matrix(const Encoding& encoding, int64_t rows, int64_t cols, const ReadPanels& read,
+                         ThreadPool& pool) {
+  PackedMatrix matrix = PackedMatrix::with_memory(encoding, rows, cols);
+  const int64_t together = panels_together(matrix.view().panel_bytes);
+  pool.run((matrix.panels() + together - 1) / together, [&](int64_t i, int) {
+    const int64_t begin = i * together, end = std::min(matrix.panels(), begin + together);
+    const auto bytes = static_cast<size_t>(static_cast<uint64_t>(end - begin) * matrix.view().panel_bytes);
+    read(begin, end, {reinterpret_cast<std::byte*>(matrix.panel(begin)), bytes});
   });
   return matrix;
 }

@@ -7,7 +7,9 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "base/thread_pool.h"
@@ -15,6 +17,9 @@
 #include "kernel/layout.h"
 
 namespace lowbit {
+
+/// Fills `out` with the bytes of panels [begin, end) of a matrix that was packed before.
+using ReadPanels = std::function<void(int64_t begin, int64_t end, std::span<std::byte> out)>;
 
 /// A weight matrix [rows, cols] in run-time layout; y = W x. Immutable after packing.
 class PackedMatrix {
@@ -27,9 +32,18 @@ class PackedMatrix {
   const Encoding& source() const { return *source_; }
   int64_t panels() const { return (view_.rows + kPanelRows - 1) / kPanelRows; }
   const PackedView& view() const { return view_; }
+  /// The bytes of panels [begin, end).
+  std::span<const std::byte> panel_bytes(int64_t begin, int64_t end) const;
 
  private:
   friend PackedMatrix pack_matrix(const Encoding&, int64_t, int64_t, const std::byte*, const int64_t*, ThreadPool&);
+  friend PackedMatrix read_matrix(const Encoding&, int64_t, int64_t, const ReadPanels&, ThreadPool&);
+  friend uint64_t packed_bytes(const Encoding&, int64_t, int64_t);
+  /// The matrix without its memory, and with memory that is not written yet.
+  static PackedMatrix of_shape(const Encoding& encoding, int64_t rows, int64_t cols);
+  static PackedMatrix with_memory(const Encoding& encoding, int64_t rows, int64_t cols);
+  uint8_t* panel(int64_t i) { return data_.get() + static_cast<uint64_t>(i) * view_.panel_bytes; }
+
   struct Free {
     void operator()(uint8_t* p) const;
   };
@@ -46,6 +60,17 @@ bool has_kernel(const Encoding& encoding);
 /// Error for an encoding without a kernel, for cols that are no multiple of its block, and when memory is short.
 PackedMatrix pack_matrix(const Encoding& encoding, int64_t rows, int64_t cols, const std::byte* data,
                          const int64_t* row_order, ThreadPool& pool);
+
+/// Panels of this size that are kept and read at once: some megabytes.
+int64_t panels_together(uint64_t panel_bytes);
+
+/// Memory that a packed matrix of that encoding and shape holds. Throws as pack_matrix.
+uint64_t packed_bytes(const Encoding& encoding, int64_t rows, int64_t cols);
+
+/// A matrix that pack_matrix made of the same encoding and shape, from the bytes that it had: `read` is called for each
+/// panels_together(), from several threads. Kernels stay within bounds whatever the bytes are. Throws as pack_matrix.
+PackedMatrix read_matrix(const Encoding& encoding, int64_t rows, int64_t cols, const ReadPanels& read,
+                         ThreadPool& pool);
 
 /// The weights as the kernels take them, row-major binary32 [rows, cols]: equal to decode()'s. For tests.
 std::vector<float> unpack_matrix(const PackedMatrix& matrix);

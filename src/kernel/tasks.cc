@@ -10,6 +10,8 @@ constexpr int64_t kTasksPerThread = 8;
 /// Tokens of a task where they are shared out too: a multiple of every kernel's group, and enough to make up for
 /// decoding the weights once more.
 constexpr int64_t kTaskTokens = 192;
+/// Tokens up to which reading the weights takes longest.
+constexpr int64_t kFewTokens = 8;
 /// Panels below which a task reads its activations too often.
 constexpr int64_t kTaskPanels = 8;
 
@@ -29,6 +31,14 @@ Tasks share_out(int64_t panels, int64_t tokens, int threads) {
   }
   t.panel_ranges = (panels + t.panels - 1) / t.panels;
   return t;
+}
+
+PanelRange panels_of(const Tasks& tasks, int64_t range, int64_t before, int64_t panels) {
+  if (tasks.tokens <= kFewTokens) {
+    return {panels * range / tasks.panel_ranges, panels * (range + 1) / tasks.panel_ranges};
+  }
+  const int64_t begin = range * tasks.panels - before;
+  return {std::max<int64_t>(0, begin), std::min(panels, begin + tasks.panels)};
 }
 
 int64_t activation_bytes(bool floats, int64_t cols) {

@@ -16,8 +16,18 @@ struct Tasks {
   int64_t count() const { return panel_ranges * token_ranges; }
 };
 
-/// The products of `panels` panels (of one matrix, or of several in a row) with `tokens` tokens.
+/// The products of `panels` panels (of one matrix, or of several together) with `tokens` tokens.
 Tasks share_out(int64_t panels, int64_t tokens, int threads);
+
+struct PanelRange {
+  int64_t begin, end;  ///< empty if begin >= end
+};
+
+/// What the tasks of range `range` take of one of several matrices that are multiplied together: of the one of `panels`
+/// panels that has `before` panels before it. Few tokens are bound by memory, so each range takes the same part of each
+/// matrix: that part was packed by the same worker, into memory that is near it (see ThreadPool). Many are bound by
+/// arithmetic, and long runs of panels serve it best.
+PanelRange panels_of(const Tasks& tasks, int64_t range, int64_t before, int64_t panels);
 
 /// Bytes of one token's prepared activations.
 int64_t activation_bytes(bool floats, int64_t cols);

@@ -140,18 +140,17 @@ void LayerPass::multiply_alike(std::span<const Product> products, const float* i
   const Tasks tasks = share_out(panels, n, pool.size());
   pool.run(tasks.count(), [&](int64_t task, int) {
     const int64_t first = task % tasks.token_ranges * tasks.tokens, last = std::min(n, first + tasks.tokens);
-    int64_t begin = task / tasks.token_ranges * tasks.panels, end = begin + tasks.panels;  // of all products in a row
+    int64_t before = 0;
     for (const Product& p : products) {
       const PackedMatrix& w = p.linear->w;
-      const int64_t b = std::max<int64_t>(begin, 0), e = std::min(end, w.panels());
+      const auto [b, e] = panels_of(tasks, task / tasks.token_ranges, before, w.panels());
+      before += w.panels();
       const Activations& a = inputs.of(*p.linear, kernels, pool);
       const auto matmul = a.floats ? kernels.matmul_floats : kernels.matmul_codes;
       if (b < e) {
         matmul(w.view(), b, e, tokens_of(a, first, last), p.out + first * w.rows(), w.rows());
         inputs.add_outliers(*p.linear, b, e, first, last, p.out);
       }
-      begin -= w.panels();
-      end -= w.panels();
     }
   });
 }

@@ -8,10 +8,10 @@
 namespace lowbit {
 
 struct Transformer::Impl {
-  Impl(const ModelSource& s, ThreadPool& p, ActivationScales scales)
+  Impl(const ModelSource& s, ThreadPool& p, ActivationScales scales, RepackCache* cache)
       : source(s),
         config(s.config),
-        weights(load_weights(s, p)),
+        weights(load_weights(s, p, cache)),
         embedding(s.store->at(s.name({Role::TokenEmbedding}))),
         pass(s.config, p, scales) {}
 
@@ -26,8 +26,8 @@ struct Transformer::Impl {
   LayerPass pass;
 };
 
-Transformer::Transformer(const ModelSource& source, ThreadPool& pool, ActivationScales scales)
-    : impl_(std::make_unique<Impl>(source, pool, scales)) {}
+Transformer::Transformer(const ModelSource& source, ThreadPool& pool, ActivationScales scales, RepackCache* cache)
+    : impl_(std::make_unique<Impl>(source, pool, scales, cache)) {}
 Transformer::~Transformer() = default;
 Transformer::Transformer(Transformer&&) noexcept = default;
 const ModelConfig& Transformer::config() const { return impl_->config; }

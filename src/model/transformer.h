@@ -8,6 +8,7 @@
 
 #include "base/thread_pool.h"
 #include "model/kv_cache.h"
+#include "model/repack_cache.h"
 #include "model/source.h"
 
 namespace lowbit {
@@ -38,7 +39,9 @@ class Transformer {
  public:
   /// Loads and packs every weight, dropping the source's pages behind it. `source` must outlive this object: rows of
   /// the embedding are read from it as tokens need them. Throws Error for a tensor that no kernel can multiply.
-  Transformer(const ModelSource& source, ThreadPool& pool, ActivationScales scales = ActivationScales::Fine);
+  /// `cache`: see load_weights().
+  Transformer(const ModelSource& source, ThreadPool& pool, ActivationScales scales = ActivationScales::Fine,
+              RepackCache* cache = nullptr);
   ~Transformer();
   Transformer(Transformer&&) noexcept;
 

@@ -1,6 +1,8 @@
 #include "model/transformer_weights.h"
 
 #include <numeric>
+#include <optional>
+#include <utility>
 
 #include "base/error.h"
 #include "kernel/columns.h"
@@ -11,7 +13,8 @@ namespace {
 
 class Loader {
  public:
-  Loader(const ModelSource& source, ThreadPool& pool) : source_(source), store_(*source.store), pool_(pool) {}
+  Loader(const ModelSource& source, ThreadPool& pool, RepackCache* cache)
+      : source_(source), store_(*source.store), pool_(pool), cache_(cache) {}
 
   std::vector<float> vector(const WeightId& id, int64_t size) {
     const TensorInfo& info = store_.at(source_.name(id));
@@ -41,13 +44,11 @@ class Loader {
     out.id = id;
     if (info.stored) out.inputs = info.stored->inputs;
     out.columns.assign(info.column_order().begin(), info.column_order().end());
-    out.w = pack_matrix(*info.encoding, rows, cols, store_.data(info).data(), order.empty() ? nullptr : order.data(),
-                        pool_);
+    out.w = packed(info, rows, cols, order);
     if (out.inputs.outlier > 0 && !traits(out.w.view().family).is_float && !has_columns(out.w)) {
       fail("{}: tensor {}: outliers of its inputs cannot be kept, as its {} weights are not 8 bits wide",
            store_.where(), info.name, info.encoding->name);
     }
-    store_.drop(info);
     bytes_ += out.w.bytes();
     id.bias = true;
     const std::vector<float> bias = optional_vector(id, rows);
@@ -58,6 +59,7 @@ class Loader {
 
   /// The matrices of a layer, so that the store makes them ready in parallel.
   void prepare(int layer) const {
+    if (cache_ != nullptr && cache_->filled()) return;
     std::vector<const TensorInfo*> infos;
     for (const LayerMatrix& matrix : kLayerMatrices) {
       if (const TensorInfo* info = source_.find({matrix.role, layer})) infos.push_back(info);
@@ -68,18 +70,30 @@ class Loader {
   uint64_t bytes() const { return bytes_; }
 
  private:
+  PackedMatrix packed(const TensorInfo& info, int64_t rows, int64_t cols, const std::vector<int64_t>& order) {
+    if (cache_ != nullptr) {
+      if (std::optional<PackedMatrix> found = cache_->find(info, pool_)) return std::move(*found);
+    }
+    PackedMatrix out = pack_matrix(*info.encoding, rows, cols, store_.data(info).data(),
+                                   order.empty() ? nullptr : order.data(), pool_);
+    store_.drop(info);
+    if (cache_ != nullptr) cache_->keep(info, out, pool_);
+    return out;
+  }
+
   const ModelSource& source_;
   const TensorStore& store_;
   ThreadPool& pool_;
+  RepackCache* cache_;  // nullptr: none
   uint64_t bytes_ = 0;
 };
 
 }  // namespace
 
-LayerWeights load_layer(const ModelSource& source, int i, ThreadPool& pool, uint64_t& bytes) {
+LayerWeights load_layer(const ModelSource& source, int i, ThreadPool& pool, uint64_t& bytes, RepackCache* cache) {
   const ModelConfig& c = source.config;
   const int64_t q_dim = c.heads * c.head_dim, kv_dim = c.kv_heads * c.head_dim;
-  Loader load(source, pool);
+  Loader load(source, pool, cache);
   LayerWeights layer;
   load.prepare(i);
   layer.attention_norm = load.vector({Role::AttentionNorm, i}, c.hidden);
@@ -98,21 +112,35 @@ LayerWeights load_layer(const ModelSource& source, int i, ThreadPool& pool, uint
 }
 
 void load_output(const ModelSource& source, ThreadPool& pool, std::vector<float>& norm, Linear& matrix,
-                 uint64_t& bytes) {
+                 uint64_t& bytes, RepackCache* cache) {
   const ModelConfig& c = source.config;
-  Loader load(source, pool);
+  Loader load(source, pool, cache);
   norm = load.vector({Role::OutputNorm}, c.hidden);
   matrix = load.linear(output_matrix(c), c.vocab, c.hidden);
   bytes += load.bytes();
 }
 
-TransformerWeights load_weights(const ModelSource& source, ThreadPool& pool) {
+TransformerWeights load_weights(const ModelSource& source, ThreadPool& pool, RepackCache* cache) {
   TransformerWeights w;
   for (int i = 0; i < static_cast<int>(source.config.layers); ++i) {
-    w.layers.push_back(load_layer(source, i, pool, w.bytes));
+    w.layers.push_back(load_layer(source, i, pool, w.bytes, cache));
   }
-  load_output(source, pool, w.output_norm, w.output, w.bytes);
+  load_output(source, pool, w.output_norm, w.output, w.bytes, cache);
+  if (cache != nullptr) cache->finish();
   return w;
+}
+
+uint64_t weight_memory(const ModelSource& source) {
+  uint64_t bytes = 0;
+  const auto add = [&](const WeightId& id) {
+    const TensorInfo& info = source.store->at(source.name(id));
+    bytes += packed_bytes(*info.encoding, info.rows(), info.cols());
+  };
+  for (int i = 0; i < static_cast<int>(source.config.layers); ++i) {
+    for (const LayerMatrix& matrix : kLayerMatrices) add({matrix.role, i});
+  }
+  add(output_matrix(source.config));
+  return bytes;
 }
 
 }  // namespace lowbit

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "kernel/packed.h"
+#include "model/repack_cache.h"
 #include "model/source.h"
 
 namespace lowbit {
@@ -43,15 +44,19 @@ struct TransformerWeights {
 };
 
 /// Reads and packs the weights of one layer; `bytes` grows by their memory.
-LayerWeights load_layer(const ModelSource& source, int layer, ThreadPool& pool, uint64_t& bytes);
+LayerWeights load_layer(const ModelSource& source, int layer, ThreadPool& pool, uint64_t& bytes,
+                        RepackCache* cache = nullptr);
 
 /// The norm and the matrix that make logits of hidden states, packed; `bytes` grows by their memory.
 void load_output(const ModelSource& source, ThreadPool& pool, std::vector<float>& norm, Linear& matrix,
-                 uint64_t& bytes);
+                 uint64_t& bytes, RepackCache* cache = nullptr);
 
 /// Reads and packs every weight but the embedding (unless tied), dropping the source's pages as it goes. Rows of q and
 /// k that GGUF keeps in interleaved rotary order come out in Hugging Face's order: the forward pass knows only that
-/// one.
-TransformerWeights load_weights(const ModelSource& source, ThreadPool& pool);
+/// one. With a cache, packed matrices come from there or go there.
+TransformerWeights load_weights(const ModelSource& source, ThreadPool& pool, RepackCache* cache = nullptr);
+
+/// The bytes that load_weights() will hold. Throws Error for a tensor that no kernel multiplies.
+uint64_t weight_memory(const ModelSource& source);
 
 }  // namespace lowbit

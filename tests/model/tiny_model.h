@@ -36,6 +36,9 @@ class MemoryStore : public TensorStore {
     std::memcpy(out.data(), bytes_.at(tensor.name).data() + offset, out.size());
   }
   void drop(const TensorInfo&) const override {}
+  std::vector<std::filesystem::path> files() const override { return where_files; }
+
+  std::vector<std::filesystem::path> where_files;
 
  private:
   std::map<std::string, std::vector<std::byte>> bytes_;

@@ -1,0 +1,42 @@
+#include "cli/load.h"
+
+#include <fmt/core.h>
+
+#include <chrono>
+#include <optional>
+
+#include "cli/memory.h"
+#include "model/transformer_weights.h"
+
+namespace lowbit {
+
+void add_load_options(CLI::App* command, LoadOptions& options) {
+  command->add_option("--repack-cache", options.repack_cache,
+                      "Folder to keep the weights in as this program holds them in memory: the next start only reads them");
+}
+
+LoadedModel load_model(const ModelSource& source, ThreadPool& pool, const LoadOptions& options, ActivationScales scales,
+                       bool told, uint64_t context_bytes) {
+  if (told) {
+    const uint64_t weights = weight_memory(source), available = available_memory_bytes();
+    fmt::print(stderr, "{}: needs {} for weights{}; {} are available{}\n", source.path.string(), human_bytes(weights),
+               context_bytes == 0 ? "" : fmt::format(", {} for keys and values", human_bytes(context_bytes)),
+               human_bytes(available),
+               weights + context_bytes <= available ? "" : ": that will not fit, or slow everything down");
+  }
+  const auto start = std::chrono::steady_clock::now();
+  std::optional<RepackCache> cache;
+  if (!options.repack_cache.empty()) cache.emplace(options.repack_cache, source);
+  const bool from_cache = cache && cache->filled();
+  LoadedModel out{Transformer(source, pool, scales, cache ? &*cache : nullptr), 0, from_cache};
+  out.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  if (cache && !cache->note().empty()) fmt::print(stderr, "warning: --repack-cache: {}\n", cache->note());
+  if (told) {
+    fmt::print(stderr, "{}: ready in {:.2f} s{}; holds {}\n", source.path.string(), out.seconds,
+               from_cache ? fmt::format(", packed before ({})", cache->path().string()) : "",
+               human_bytes(resident_memory_bytes()));
+  }
+  return out;
+}
+
+}  // namespace lowbit

@@ -1,0 +1,29 @@
+// Models loaded to be run: what `run`, `eval` and `bench` share.
+#pragma once
+
+#include <string>
+
+#include "cli/command.h"
+#include "model/transformer.h"
+
+namespace lowbit {
+
+struct LoadOptions {
+  std::string repack_cache;  ///< folder; empty: none
+};
+
+/// Adds --repack-cache.
+void add_load_options(CLI::App* command, LoadOptions& options);
+
+struct LoadedModel {
+  Transformer model;
+  double seconds;
+  bool from_cache;  ///< packed weights were on disk
+};
+
+/// `told`: says on standard error what memory it needs beside `context_bytes` of keys and values and what there is, and
+/// what it took. What goes wrong with a cache is always said.
+LoadedModel load_model(const ModelSource& source, ThreadPool& pool, const LoadOptions& options, ActivationScales scales,
+                       bool told, uint64_t context_bytes = 0);
+
+}  // namespace lowbit
