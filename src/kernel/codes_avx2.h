@@ -9,6 +9,9 @@ using Floats = __m256;
 constexpr int kRows = 8;  ///< of a panel that one register holds
 /// Tokens multiplied at once; registers of rows multiplied at once when tokens are many.
 constexpr int kTokens = 4, kManyUnits = 2;
+/// Panels that one token reads at once, and how far ahead of each: a core keeps few misses in the air by itself (22 on Zen
+/// 2), so what is asked for has to be near enough that the second cache's own prefetching has it.
+constexpr int kStreams = 2, kAhead = 768;
 
 LOWBIT_INLINE Ints load_bytes(const uint8_t* p) { return _mm256_load_si256(reinterpret_cast<const __m256i*>(p)); }
 LOWBIT_INLINE void store_bytes(uint8_t* p, Ints a) { _mm256_store_si256(reinterpret_cast<__m256i*>(p), a); }
@@ -25,12 +28,17 @@ LOWBIT_INLINE Ints widen_unsigned(const uint8_t* p) {
 }
 
 LOWBIT_INLINE __m256i row_mask(int64_t rows) {
-  const int left = rows >= kRows ? kRows : rows > 0 ? static_cast<int>(rows) : 0;
+  const int left = rows > 0 ? static_cast<int>(rows) : 0;
   return _mm256_cmpgt_epi32(_mm256_set1_epi32(left), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 }
-/// The outputs of up to kRows rows.
-LOWBIT_INLINE Floats load_rows(const float* p, int64_t rows) { return _mm256_maskload_ps(p, row_mask(rows)); }
-LOWBIT_INLINE void store_rows(float* p, Floats a, int64_t rows) { _mm256_maskstore_ps(p, row_mask(rows), a); }
+/// The outputs of up to kRows rows. Masked stores are slow on AMD's processors.
+LOWBIT_INLINE Floats load_rows(const float* p, int64_t rows) {
+  return rows >= kRows ? _mm256_loadu_ps(p) : _mm256_maskload_ps(p, row_mask(rows));
+}
+LOWBIT_INLINE void store_rows(float* p, Floats a, int64_t rows) {
+  if (rows >= kRows) return _mm256_storeu_ps(p, a);
+  _mm256_maskstore_ps(p, row_mask(rows), a);
+}
 
 LOWBIT_INLINE Ints zero() { return _mm256_setzero_si256(); }
 LOWBIT_INLINE Floats zero_floats() { return _mm256_setzero_ps(); }
@@ -96,9 +104,14 @@ struct DotInWords {
     if constexpr (kSigned) return _mm256_maddubs_epi16(_mm256_abs_epi8(codes), _mm256_sign_epi8(four, codes));
     return _mm256_maddubs_epi16(codes, four);
   }
-  LOWBIT_INLINE static Ints add_words(Ints a, Ints b) { return _mm256_add_epi16(a, b); }
+  /// Here and now: GCC would make all products of a tile first, which do not fit into registers, and then add.
+  LOWBIT_INLINE static Ints now(Ints sum) {
+    asm volatile("" : "+x"(sum));
+    return sum;
+  }
+  LOWBIT_INLINE static Ints add_words(Ints a, Ints b) { return now(_mm256_add_epi16(a, b)); }
   LOWBIT_INLINE static Ints add_widened(Ints dot, Ints words) {
-    return _mm256_add_epi32(dot, _mm256_madd_epi16(words, _mm256_set1_epi16(1)));
+    return now(_mm256_add_epi32(dot, _mm256_madd_epi16(words, _mm256_set1_epi16(1))));
   }
 };
 template <int kBits, bool kTable>

@@ -8,6 +8,8 @@ using Floats = __m512;
 constexpr int kRows = 16;  ///< of a panel that one register holds
 /// Tokens multiplied at once; registers of rows multiplied at once when tokens are many.
 constexpr int kTokens = 6, kManyUnits = 2;
+/// Panels that one token reads at once, and how far ahead.
+constexpr int kStreams = 1, kAhead = 8192;
 
 LOWBIT_INLINE Ints load_bytes(const uint8_t* p) { return _mm512_load_si512(p); }
 LOWBIT_INLINE void store_bytes(uint8_t* p, Ints a) { _mm512_store_si512(p, a); }

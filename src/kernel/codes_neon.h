@@ -10,6 +10,8 @@ using Floats = float32x4_t;
 constexpr int kRows = 4;  ///< of a panel that one register holds
 /// Tokens multiplied at once; registers of rows multiplied at once when tokens are many.
 constexpr int kTokens = 4, kManyUnits = 2;
+/// Panels that one token reads at once, and how far ahead (not measured).
+constexpr int kStreams = 1, kAhead = 8192;
 
 LOWBIT_INLINE uint8x16_t bytes_of(Ints a) { return vreinterpretq_u8_s32(a); }
 LOWBIT_INLINE int8x16_t signed_of(Ints a) { return vreinterpretq_s8_s32(a); }

@@ -205,63 +205,68 @@ LOWBIT_INLINE void add_tile(const Tile (&tile)[P], const ActivationTile* x, Floa
   }
 }
 
-/// Memory is read at full speed only when it is asked for well ahead: hardware gives up at each change of pace between
-/// headers and tiles. Addresses beyond the matrix are ignored.
+/// Memory is read at full speed only when it is asked for ahead: hardware gives up at each change of pace between headers
+/// and tiles. Addresses beyond the matrix are ignored.
 template <Family F>
 LOWBIT_INLINE void prefetch(const uint8_t* planes, int tile) {
   constexpr FamilyTraits kTraits = traits(F);
-  constexpr int kAhead = 8192;
   if (tile == 0) {
     for (int i = 64; i <= header_bytes(kTraits, kChunkTiles); i += 64) __builtin_prefetch(planes + kAhead - i);
   }
   for (int i = 0; i < tile_bytes(kTraits); i += 64) __builtin_prefetch(planes + kAhead + i);
 }
 
-/// Calls f(the P units of a panel from `half` on, index) for tiles [0, tiles) from `chunk` on.
-template <Family F, int P, typename Function>
-LOWBIT_INLINE void for_tiles(const uint8_t* chunk, int half, int64_t tiles, Table table, Function f) {
+/// Calls f(the P units of each of N panels from `half` on, index) for tiles [0, tiles) from chunk[n] on.
+template <Family F, int N, int P, typename Function>
+LOWBIT_INLINE void for_tiles(const uint8_t* (&chunk)[N], int half, int64_t tiles, Table table, Function f) {
   constexpr FamilyTraits kTraits = traits(F);
-  StoredTile<F> unit[P];
+  StoredTile<F> unit[N * P];
   for (int64_t done = 0; done < tiles; done += kChunkTiles) {
-    const int n = tiles - done < kChunkTiles ? static_cast<int>(tiles - done) : kChunkTiles;
-    const uint8_t* planes = chunk + header_bytes(kTraits, n);
-    for (int p = 0; p < P; ++p) unit[p].scales.begin_chunk(chunk, (half + p) * kRows);
-    for (int i = 0; i < n; ++i, planes += tile_bytes(kTraits)) {
-      prefetch<F>(planes, i);
-      for (int p = 0; p < P; ++p) {
-        unit[p].planes = planes + (half + p) * 4 * kRows;
-        unit[p].table = table;
-        unit[p].scales.read(chunk, n, i, (half + p) * kRows);
+    const int count = tiles - done < kChunkTiles ? static_cast<int>(tiles - done) : kChunkTiles;
+    const int header = header_bytes(kTraits, count);
+    for (int u = 0; u < N * P; ++u) unit[u].scales.begin_chunk(chunk[u / P], (half + u % P) * kRows);
+    for (int i = 0; i < count; ++i) {
+      for (int u = 0; u < N * P; ++u) {
+        const uint8_t* planes = chunk[u / P] + header + i * tile_bytes(kTraits);
+        if (u % P == 0) prefetch<F>(planes, i);
+        unit[u].planes = planes + (half + u % P) * 4 * kRows;
+        unit[u].table = table;
+        unit[u].scales.read(chunk[u / P], count, i, (half + u % P) * kRows);
       }
       f(unit, done + i);
     }
-    chunk = planes;
+    for (int n = 0; n < N; ++n) chunk[n] += header + count * tile_bytes(kTraits);
   }
 }
 
-/// A panel by T <= kTokens tokens, all columns.
-template <Family F, int T>
+/// N panels by T <= kTokens tokens, all columns.
+template <Family F, int N, int T>
 void multiply_few(const PackedView& w, int64_t panel, Table table, const ActivationTile* x, float* out,
                   int64_t stride) {
-  Floats total[kHalves][T];
-  for (int p = 0; p < kHalves; ++p) {
-    for (int t = 0; t < T; ++t) total[p][t] = zero_floats();
+  constexpr int kUnits = N * kHalves;
+  Floats total[kUnits][T];
+  for (int u = 0; u < kUnits; ++u) {
+    for (int t = 0; t < T; ++t) total[u][t] = zero_floats();
   }
-  for_tiles<F, kHalves>(w.data + static_cast<uint64_t>(panel) * w.panel_bytes, 0, w.cols / kTileCols, table,
-                        [&](const StoredTile<F>(&unit)[kHalves], int64_t i)
-                            LOWBIT_INLINE_LAMBDA { add_tile<StoredTile<F>, kHalves, T>(unit, x + i * T, total); });
-  for (int p = 0; p < kHalves; ++p) {
-    const int64_t row = panel * kPanelRows + p * kRows;
-    for (int t = 0; t < T; ++t) store_rows(out + t * stride + row, total[p][t], w.rows - row);
+  const uint8_t* chunk[N];
+  for (int n = 0; n < N; ++n) chunk[n] = w.data + static_cast<uint64_t>(panel + n) * w.panel_bytes;
+  for_tiles<F, N, kHalves>(chunk, 0, w.cols / kTileCols, table,
+                           [&](const StoredTile<F>(&unit)[kUnits], int64_t i)
+                               LOWBIT_INLINE_LAMBDA { add_tile<StoredTile<F>, kUnits, T>(unit, x + i * T, total); });
+  for (int u = 0; u < kUnits; ++u) {
+    const int64_t row = panel * kPanelRows + u * kRows;
+    for (int t = 0; t < T; ++t) store_rows(out + t * stride + row, total[u][t], w.rows - row);
   }
 }
 
-template <Family F, int T>
-auto pick_few(int64_t tokens) -> void (*)(const PackedView&, int64_t, Table, const ActivationTile*, float*, int64_t) {
+using MultiplyFew = void (*)(const PackedView&, int64_t, Table, const ActivationTile*, float*, int64_t);
+
+template <Family F, int N, int T>
+MultiplyFew pick_few(int64_t tokens) {
   if constexpr (T == 1)
-    return multiply_few<F, 1>;
+    return multiply_few<F, N, 1>;
   else
-    return tokens == T ? multiply_few<F, T> : pick_few<F, T - 1>(tokens);
+    return tokens == T ? multiply_few<F, N, T> : pick_few<F, N, T - 1>(tokens);
 }
 
 /// The codes of a group as they enter products by Rule.
@@ -286,7 +291,8 @@ LOWBIT_INLINE void store_groups(const StoredTile<F>& unit, Bytes& to) {
 
 template <Family F, typename Rule, typename Bytes>
 void decode_tiles(const uint8_t* chunk, int half, int64_t tiles, Table table, Bytes* out) {
-  for_tiles<F, 1>(chunk, half, tiles, table, [&](const StoredTile<F>(&unit)[1], int64_t i) LOWBIT_INLINE_LAMBDA {
+  const uint8_t* chunks[1] = {chunk};
+  for_tiles<F, 1, 1>(chunks, half, tiles, table, [&](const StoredTile<F>(&unit)[1], int64_t i) LOWBIT_INLINE_LAMBDA {
     store_groups<F, Rule, 0>(unit[0], out[i]);
     for (int s = 0; s < StoredTile<F>::kParts; ++s) {
       store_floats(out[i].floats[s], unit[0].scale(s));

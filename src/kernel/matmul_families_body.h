@@ -22,9 +22,15 @@ template <Family F>
 void matmul_of(const PackedView& w, int64_t begin, int64_t end, const ActivationView& x, float* out, int64_t stride) {
   const Table table = load_table(w.table);
   if (x.tokens > kTokens) return matmul_many<F>(w, begin, end, x, table, out, stride);
-  const auto multiply = pick_few<F, kTokens>(x.tokens);
   const auto* activations = static_cast<const ActivationTile*>(x.data);
-  for (int64_t panel = begin; panel < end; ++panel) multiply(w, panel, table, activations, out, stride);
+  int64_t panel = begin;
+  if (x.tokens == 1) {
+    for (; panel + kStreams <= end; panel += kStreams) {
+      multiply_few<F, kStreams, 1>(w, panel, table, activations, out, stride);
+    }
+  }
+  const auto multiply = pick_few<F, 1, kTokens>(x.tokens);
+  for (; panel < end; ++panel) multiply(w, panel, table, activations, out, stride);
 }
 
 }  // namespace

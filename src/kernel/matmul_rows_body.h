@@ -3,7 +3,7 @@
 namespace {
 
 /// Tiles between two visits of the outputs: what the units decode to, and a group's activations, stay in a near cache.
-constexpr int kBlockTiles = 32;
+constexpr int kBlockTiles = 32 * kPanelRows / kRows;
 static_assert(kBlockTiles % kChunkTiles == 0);
 static_assert(kManyUnits == 2);  // what is left over is one
 /// Units that are decoded at once.
