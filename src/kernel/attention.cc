@@ -42,7 +42,7 @@ class Room {
  public:
   Room(std::span<const Task> tasks, int threads) {
     for (const Task& t : tasks) {
-      if (t.args.type == KvType::Q8_0) size_ = std::max(size_, int64_t{2} * kKeyBlock * t.args.head_dim);
+      if (t.args.type == KvType::Q8_0) size_ = std::max(size_, attention_room(t.args.head_dim));
     }
     values_.resize(static_cast<size_t>(size_ * threads));
   }

@@ -14,25 +14,55 @@ constexpr int registers_for(int rows) {
   return 4 * rows <= kAttentionRegisters ? 4 : 2 * rows <= kAttentionRegisters ? 2 : 1;
 }
 
-/// Elements of keys and values as they are stored.
+/// A block of keys and values as they are stored: element i of the keys of 16 positions from p on, elements d to d + 16
+/// (or fewer: `width`) of the value of position p. `Scale` is what kKvScaled elements of those keys share.
 struct Halves {
-  using Element = uint16_t;
-  static Vec at(const Element* p) { return load_f16(p); }
-  static Vec at(const Element* p, int n) { return load_f16(p, n); }
+  const uint16_t *keys, *values;
+  int64_t dim;
+  struct Scale {};
+  Scale key_scale(int, int) const { return {}; }
+  Vec key(int i, int p, Scale) const { return load_f16(keys + i * kKeyBlock + p); }
+  Vec value(int p, int d) const { return load_f16(values + p * dim + d); }
+  Vec value(int p, int d, int width) const { return load_f16(values + p * dim + d, width); }
 };
 struct BrainHalves {
-  using Element = uint16_t;
-  static Vec at(const Element* p) { return load_bf16(p); }
-  static Vec at(const Element* p, int n) {
-    Element copy[16] = {};
-    for (int i = 0; i < n; ++i) copy[i] = p[i];
+  const uint16_t *keys, *values;
+  int64_t dim;
+  struct Scale {};
+  Scale key_scale(int, int) const { return {}; }
+  Vec key(int i, int p, Scale) const { return load_bf16(keys + i * kKeyBlock + p); }
+  Vec value(int p, int d) const { return load_bf16(values + p * dim + d); }
+  Vec value(int p, int d, int width) const {
+    uint16_t copy[16] = {};
+    for (int i = 0; i < width; ++i) copy[i] = values[p * dim + d + i];
     return load_bf16(copy);
   }
 };
+/// Q8_0, for few rows.
+struct Codes {
+  const uint8_t *keys, *values;
+  const float* value_scales;  ///< [positions][value_scale_row(dim)]
+  int64_t dim;
+  using Scale = Vec;
+  Vec key_scale(int i, int p) const {
+    return load_f16(reinterpret_cast<const uint16_t*>(keys + kKeyBlock * dim) + i / kKvScaled * kKeyBlock + p);
+  }
+  Vec key(int i, int p, Vec scale) const { return mul(load_int8(keys + i * kKeyBlock + p), scale); }
+  Vec value(int p, int d) const {
+    const int64_t bytes = dim + dim / kKvScaled * 2;
+    return mul(load_int8(values + p * bytes + d), set1(value_scales[p * value_scale_row(dim) + d / kKvScaled]));
+  }
+  Vec value(int p, int d, int) const { return value(p, d); }
+};
+/// Q8_0 decoded, for many rows.
 struct Singles {
-  using Element = float;
-  static Vec at(const Element* p) { return load(p); }
-  static Vec at(const Element* p, int n) { return load(p, n); }
+  const float *keys, *values;
+  int64_t dim;
+  struct Scale {};
+  Scale key_scale(int, int) const { return {}; }
+  Vec key(int i, int p, Scale) const { return load(keys + i * kKeyBlock + p); }
+  Vec value(int p, int d) const { return load(values + p * dim + d); }
+  Vec value(int p, int d, int width) const { return load(values + p * dim + d, width); }
 };
 
 struct AttentionRow {
@@ -46,18 +76,22 @@ struct AttentionRow {
 /// weights[R][16 n] = scores of a tile of R rows with 16 n positions of a block of keys.
 template <typename Source, int R, int N>
 inline __attribute__((always_inline)) void score(const AttentionArgs& a, const AttentionRow* rows,
-                                                 const typename Source::Element* keys, float (*weights)[kKeyBlock],
-                                                 int at) {
+                                                 const Source& source, float (*weights)[kKeyBlock], int at) {
   Vec dot[R][N];
   for (int r = 0; r < R; ++r) {
     for (int n = 0; n < N; ++n) dot[r][n] = set1(0.0f);
   }
-  for (int i = 0; i < a.head_dim; ++i) {
-    Vec key[N];
-    for (int n = 0; n < N; ++n) key[n] = Source::at(keys + i * kKeyBlock + at + 16 * n);
-    for (int r = 0; r < R; ++r) {
-      const Vec q = set1(rows[r].q[i]);
-      for (int n = 0; n < N; ++n) dot[r][n] = fma(q, key[n], dot[r][n]);
+  for (int scaled = 0; scaled < a.head_dim; scaled += kKvScaled) {
+    typename Source::Scale scale[N];
+    for (int n = 0; n < N; ++n) scale[n] = source.key_scale(scaled, at + 16 * n);
+    const int end = scaled + kKvScaled < a.head_dim ? scaled + kKvScaled : a.head_dim;
+    for (int i = scaled; i < end; ++i) {
+      Vec key[N];
+      for (int n = 0; n < N; ++n) key[n] = source.key(i, at + 16 * n, scale[n]);
+      for (int r = 0; r < R; ++r) {
+        const Vec q = set1(rows[r].q[i]);
+        for (int n = 0; n < N; ++n) dot[r][n] = fma(q, key[n], dot[r][n]);
+      }
     }
   }
   for (int r = 0; r < R; ++r) {
@@ -67,18 +101,16 @@ inline __attribute__((always_inline)) void score(const AttentionArgs& a, const A
 
 /// out[d, d + width) of R rows += weights times values of positions [begin, end) of a block.
 template <typename Source, int R, int N>
-inline __attribute__((always_inline)) void add_values_at(const AttentionArgs& a, AttentionRow* rows,
-                                                         const float (*weights)[kKeyBlock],
-                                                         const typename Source::Element* values, int begin, int end,
-                                                         int d, int width) {
+inline __attribute__((always_inline)) void add_values_at(AttentionRow* rows, const float (*weights)[kKeyBlock],
+                                                         const Source& source, int begin, int end, int d, int width) {
   Vec sums[R][N];
   for (int r = 0; r < R; ++r) {
     for (int n = 0; n < N; ++n) sums[r][n] = load(rows[r].out + d + 16 * n, width);
   }
   for (int p = begin; p < end; ++p) {
-    const typename Source::Element* from = values + static_cast<int64_t>(p) * a.head_dim + d;
     Vec value[N];
-    for (int n = 0; n < N; ++n) value[n] = width == 16 ? Source::at(from + 16 * n) : Source::at(from + 16 * n, width);
+    for (int n = 0; n < N; ++n)
+      value[n] = width == 16 ? source.value(p, d + 16 * n) : source.value(p, d + 16 * n, width);
     for (int r = 0; r < R; ++r) {
       const Vec weight = set1(weights[r][p]);
       for (int n = 0; n < N; ++n) sums[r][n] = fma(weight, value[n], sums[r][n]);
@@ -91,13 +123,13 @@ inline __attribute__((always_inline)) void add_values_at(const AttentionArgs& a,
 
 template <typename Source, int R>
 void add_values(const AttentionArgs& a, AttentionRow* rows, const float (*weights)[kKeyBlock],
-                const typename Source::Element* values, int begin, int end) {
+                const Source& source, int begin, int end) {
   constexpr int N = registers_for(R);
   int d = 0;
   for (; d + 16 * N <= a.head_dim; d += 16 * N)
-    add_values_at<Source, R, N>(a, rows, weights, values, begin, end, d, 16);
+    add_values_at<Source, R, N>(rows, weights, source, begin, end, d, 16);
   for (; d < a.head_dim; d += 16) {
-    add_values_at<Source, R, 1>(a, rows, weights, values, begin, end, d, a.head_dim - d < 16 ? a.head_dim - d : 16);
+    add_values_at<Source, R, 1>(rows, weights, source, begin, end, d, a.head_dim - d < 16 ? a.head_dim - d : 16);
   }
 }
 
@@ -126,8 +158,7 @@ inline void soften(const AttentionArgs& a, AttentionRow& row, float* weights, in
 
 /// R rows over the block of positions that starts at `block`.
 template <typename Source, int R>
-void attend_tile(const AttentionArgs& a, AttentionRow* rows, int64_t block, const typename Source::Element* keys,
-                 const typename Source::Element* values) {
+void attend_tile(const AttentionArgs& a, AttentionRow* rows, int64_t block, const Source& source) {
   int begin[R], end[R], common_begin = 0, common_end = kKeyBlock, reach = 0;
   for (int r = 0; r < R; ++r) {
     const int64_t from = rows[r].first - block, to = rows[r].last + 1 - block;
@@ -140,48 +171,46 @@ void attend_tile(const AttentionArgs& a, AttentionRow* rows, int64_t block, cons
   if (reach == 0) return;
   alignas(64) float weights[R][kKeyBlock];
   constexpr int N = registers_for(R);
-  for (int at = 0; at < reach; at += 16 * N) score<Source, R, N>(a, rows, keys, weights, at);
+  for (int at = 0; at < reach; at += 16 * N) score<Source, R, N>(a, rows, source, weights, at);
   for (int r = 0; r < R; ++r) {
     if (begin[r] < end[r]) soften(a, rows[r], weights[r], begin[r], end[r]);
   }
   // What only some rows attend to must not enter the others' sums, not even by a weight of 0: it may be infinite.
   const bool together = common_begin < common_end;
   for (int r = 0; r < R; ++r) {
-    add_values<Source, 1>(a, rows + r, weights + r, values, begin[r], together ? common_begin : end[r]);
+    add_values<Source, 1>(a, rows + r, weights + r, source, begin[r], together ? common_begin : end[r]);
   }
   if (!together) return;
-  add_values<Source, R>(a, rows, weights, values, common_begin, common_end);
-  for (int r = 0; r < R; ++r) add_values<Source, 1>(a, rows + r, weights + r, values, common_end, end[r]);
+  add_values<Source, R>(a, rows, weights, source, common_begin, common_end);
+  for (int r = 0; r < R; ++r) add_values<Source, 1>(a, rows + r, weights + r, source, common_end, end[r]);
 }
 
 template <typename Source, int R>
-void attend_tiles(const AttentionArgs& a, AttentionRow* rows, int count, int64_t block,
-                  const typename Source::Element* keys, const typename Source::Element* values) {
-  for (; count >= R; count -= R, rows += R) attend_tile<Source, R>(a, rows, block, keys, values);
+void attend_tiles(const AttentionArgs& a, AttentionRow* rows, int count, int64_t block, const Source& source) {
+  for (; count >= R; count -= R, rows += R) attend_tile<Source, R>(a, rows, block, source);
   if constexpr (R > 1) {
-    if (count > 0) attend_tiles<Source, R - 1>(a, rows, count, block, keys, values);
+    if (count > 0) attend_tiles<Source, R - 1>(a, rows, count, block, source);
+  }
+}
+
+/// The scales of a Q8_0 block of values in binary32: [positions][value_scale_row(head_dim)].
+inline void decode_value_scales(const AttentionArgs& a, const uint8_t* values, int positions, float* out) {
+  const int count = static_cast<int>(a.head_dim / kKvScaled);
+  for (int p = 0; p < positions; ++p, values += value_bytes(KvType::Q8_0, a.head_dim)) {
+    const auto* scales = reinterpret_cast<const uint16_t*>(values + a.head_dim);
+    for (int s = 0; s < count; s += 16, out += 16) {
+      store(out, load_f16(scales + s, count - s < 16 ? count - s : 16));
+    }
   }
 }
 
 /// A Q8_0 block of keys [head_dim][kKeyBlock] and of values [kKeyBlock][head_dim] in binary32.
-inline void decode_block(const AttentionArgs& a, const uint8_t* keys, const uint8_t* values, int positions) {
-  const int64_t dim = a.head_dim;
-  const auto* key_scales = reinterpret_cast<const uint16_t*>(keys + kKeyBlock * dim);
-  for (int64_t i = 0; i < dim; ++i) {
-    for (int p = 0; p < kKeyBlock; p += 16) {
-      const Vec scale = load_f16(key_scales + i / kKvScaled * kKeyBlock + p);
-      store(a.room + i * kKeyBlock + p, mul(load_int8(keys + i * kKeyBlock + p), scale));
-    }
+inline void decode_block(const AttentionArgs& a, const Codes& codes, int positions, float* keys, float* values) {
+  for (int i = 0; i < a.head_dim; ++i) {
+    for (int p = 0; p < kKeyBlock; p += 16) store(keys + i * kKeyBlock + p, codes.key(i, p, codes.key_scale(i, p)));
   }
-  float* out = a.room + kKeyBlock * dim;
-  for (int p = 0; p < positions; ++p, out += dim, values += value_bytes(KvType::Q8_0, dim)) {
-    const auto* scales = reinterpret_cast<const uint16_t*>(values + dim);
-    float scale[16];
-    for (int64_t i = 0; i < dim; i += 16) {
-      const int64_t s = i / kKvScaled % 16, left = dim / kKvScaled - i / kKvScaled;
-      if (s == 0) store(scale, load_f16(scales + i / kKvScaled, left < 16 ? static_cast<int>(left) : 16));
-      store(out + i, mul(load_int8(values + i), set1(scale[s])));
-    }
+  for (int p = 0; p < positions; ++p) {
+    for (int d = 0; d < a.head_dim; d += 16) store(values + p * a.head_dim + d, codes.value(p, d));
   }
 }
 
@@ -190,15 +219,21 @@ inline void attend_block(const AttentionArgs& a, AttentionRow* rows, int count, 
   const uint8_t* keys = a.k + block / kKeyBlock * key_block_bytes(a.type, a.head_dim);
   const uint8_t* values = a.v + block * value_bytes(a.type, a.head_dim);
   if (a.type == KvType::Q8_0) {
-    decode_block(a, keys, values, positions);
-    return attend_tiles<Singles, kTileRows>(a, rows, count, block, a.room, a.room + kKeyBlock * a.head_dim);
+    float* scales = a.room + 2 * kKeyBlock * a.head_dim;
+    decode_value_scales(a, values, positions, scales);
+    const Codes codes{keys, values, scales, a.head_dim};
+    // Decoding for each tile of rows costs more than passing what is decoded through memory once.
+    if (count <= kTileRows) return attend_tiles<Codes, kTileRows>(a, rows, count, block, codes);
+    float* decoded_values = a.room + kKeyBlock * a.head_dim;
+    decode_block(a, codes, positions, a.room, decoded_values);
+    return attend_tiles<Singles, kTileRows>(a, rows, count, block, {a.room, decoded_values, a.head_dim});
   }
   const auto* key_halves = reinterpret_cast<const uint16_t*>(keys);
   const auto* value_halves = reinterpret_cast<const uint16_t*>(values);
   if (a.type == KvType::BF16) {
-    return attend_tiles<BrainHalves, kTileRows>(a, rows, count, block, key_halves, value_halves);
+    return attend_tiles<BrainHalves, kTileRows>(a, rows, count, block, {key_halves, value_halves, a.head_dim});
   }
-  attend_tiles<Halves, kTileRows>(a, rows, count, block, key_halves, value_halves);
+  attend_tiles<Halves, kTileRows>(a, rows, count, block, {key_halves, value_halves, a.head_dim});
 }
 
 inline int64_t first_position(const AttentionArgs& a, int64_t token) {

@@ -23,10 +23,12 @@ void matmul_of(const PackedView& w, int64_t begin, int64_t end, const Activation
   const Table table = load_table(w.table);
   if (x.tokens > kTokens) return matmul_many<F>(w, begin, end, x, table, out, stride);
   const auto* activations = static_cast<const ActivationTile*>(x.data);
+  // Of the fewest bits arithmetic takes longest, not memory.
+  constexpr int kTogether = traits(F).bits >= 4 ? kStreams : 1;
   int64_t panel = begin;
   if (x.tokens == 1) {
-    for (; panel + kStreams <= end; panel += kStreams) {
-      multiply_few<F, kStreams, 1>(w, panel, table, activations, out, stride);
+    for (; panel + kTogether <= end; panel += kTogether) {
+      multiply_few<F, kTogether, 1>(w, panel, table, activations, out, stride);
     }
   }
   const auto multiply = pick_few<F, 1, kTokens>(x.tokens);

@@ -25,6 +25,12 @@ static constexpr int64_t key_block_bytes(KvType type, int64_t head_dim) {
 static constexpr int64_t value_bytes(KvType type, int64_t head_dim) {
   return type == KvType::Q8_0 ? head_dim + head_dim / kKvScaled * 2 : head_dim * 2;
 }
+/// Elements of a row of the scales of a value, where they are decoded.
+static constexpr int64_t value_scale_row(int64_t head_dim) { return (head_dim / kKvScaled + 15) / 16 * 16; }
+/// Elements of the room that Q8_0 is decoded in: keys, values and scales of a block.
+static constexpr int64_t attention_room(int64_t head_dim) {
+  return kKeyBlock * (2 * head_dim + value_scale_row(head_dim));
+}
 /// Positions whose share of a row's attention is computed on its own: a whole number of blocks. The grid starts at
 /// position 0.
 inline constexpr int64_t kAttentionPart = 512;
@@ -45,7 +51,7 @@ struct AttentionArgs {
   int64_t window;  ///< 0 = no limit
   float scale;     ///< 1/sqrt(head_dim), usually
   KvType type;
-  float* room;  ///< [2 * kKeyBlock * head_dim] to decode Q8_0 in; else unused
+  float* room;  ///< [attention_room(head_dim)] for Q8_0; else unused
 };
 
 /// Elements of what a part gives for one row: sums of values, then 16 partial totals, then the greatest score.

@@ -121,6 +121,29 @@ def run_and_tokenize(folder):
     refused("run", file, "-p", "x", "--temp", "nan", says="temperature")
 
 
+def packed_weights_are_kept(folder):
+    for name in ("Q4_K_M.gguf", "model"):
+        job = ["run", folder / name, "-p", "the cat", "-n", 8, "--temp", 0]
+        cache = folder / f"cache-{name}" / "below"
+        plain, (first, told_first), (second, told_second) = lowbit(*job), *(lowbit(*job, "--repack-cache", cache) for _ in "12")
+        assert plain[0] == first == second
+        kept = list(cache.iterdir())
+        assert len(kept) == 1 and kept[0].suffix == ".lowbit-packed", kept
+        assert "needs " in told_first and "ready in" in told_first and str(kept[0]) not in told_first, told_first
+        assert str(kept[0]) in told_second and "warning" not in told_second, told_second
+        same = ["eval", folder / name, "--text", TEXT, "--chunks", 2, "-c", 128]
+        assert lowbit_json(*same)["perplexity"] == lowbit_json(*same, "--repack-cache", cache)["perplexity"]
+        # A file that was tampered with, and a folder that cannot be: one warning, and the same answer.
+        bytes_ = bytearray(kept[0].read_bytes())
+        bytes_[5000] ^= 255
+        kept[0].write_bytes(bytes_)
+        for where in (cache, TEXT):
+            text, err = lowbit(*job, "--repack-cache", where)
+            assert text == plain[0] and err.count("warning: --repack-cache: ") == 1 and str(where) in err, err
+    done = lowbit_json("bench", folder / "Q4_K_M.gguf", "-p", 8, "-n", 0, "-r", 1, "--repack-cache", folder / "cache")
+    assert done["load_seconds"] > 0 and len(list((folder / "cache").iterdir())) == 1, done
+
+
 def bench(folder):
     file = folder / "Q4_K_M.gguf"
     done = lowbit_json("bench", file, "-p", "8,16", "-n", 3, "-pg", "4,2", "-d", "0,5", "-npl", "1,3", "-t", "1,2", "-r", 2)
@@ -201,6 +224,7 @@ def main():
         memory_is_told(folder)
         overrides(model, folder)
         run_and_tokenize(folder)
+        packed_weights_are_kept(folder)
         bench(folder)
         fallbacks(folder)
         requantize(folder)

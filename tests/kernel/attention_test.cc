@@ -133,6 +133,9 @@ const Case kCases[] = {
     {6, 2, 64, 510, 5, 0, KvType::BF16},
     {9, 3, 64, 0, 130, 0, KvType::Q8_0},
     {8, 1, 128, 700, 1, 100, KvType::Q8_0},
+    {3, 1, 64, 1100, 1, 0, KvType::Q8_0},
+    {2, 1, 576, 70, 3, 0, KvType::Q8_0},
+    {2, 1, 576, 70, 9, 0, KvType::Q8_0},
 };
 
 TEST(Attention, FollowsItsDefinition) {
@@ -144,8 +147,8 @@ TEST(Attention, FollowsItsDefinition) {
       const auto out = attended(*k, c, d, pool);
       double worst = 0;
       for (size_t i = 0; i < out.size(); ++i) worst = std::max(worst, std::abs(out[i] - want[i]));
-      // Of many positions some score high: binary32 rounds those more coarsely.
-      EXPECT_LT(worst, c.position + c.tokens <= 512 ? 2e-5 : 1e-4)
+      // Of many positions some score high, and long heads add up more: binary32 rounds those more coarsely.
+      EXPECT_LT(worst, c.position + c.tokens <= 512 && c.head_dim <= 256 ? 2e-5 : 1e-4)
           << k->name << " head_dim " << c.head_dim << " position " << c.position;
     }
   }

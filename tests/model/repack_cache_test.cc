@@ -93,7 +93,7 @@ TEST_F(RepackCacheTest, ADamagedFileIsReplaced) {
     change_byte(at);
     RepackCache broken(folder_, tiny_.source);
     EXPECT_FALSE(broken.filled()) << at;
-    EXPECT_THAT(broken.note(), HasSubstr(file().string())) << at;
+    EXPECT_THAT(broken.note(), HasSubstr(broken.path().string())) << at;
     EXPECT_EQ(result(&broken), expected);
     EXPECT_TRUE(RepackCache(folder_, tiny_.source).filled()) << at;
   }
