@@ -57,9 +57,10 @@ def random_rows(rng, kind, rows, cols):
     _, block, size, scale, minimum = TYPES[kind]
     blocks = np.frombuffer(rng.bytes(rows * cols // block * size), np.uint8).reshape(-1, size).copy()
     spread, centre = SPREAD[kind]
+    sizes = rng.uniform(0.8, 1.2, len(blocks)) / spread / np.sqrt(cols)  # neighbours differ: the same would be stored once
     for at, value in ((scale, 1), (minimum, centre)):
         if at is not None:
-            blocks[:, at:at + 2] = np.frombuffer(np.float16(value / spread / np.sqrt(cols)).tobytes(), np.uint8)
+            blocks[:, at:at + 2] = (sizes * value).astype(np.float16).view(np.uint8).reshape(-1, 2)
     return blocks
 
 

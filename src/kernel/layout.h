@@ -5,7 +5,8 @@
 // A matrix is cut into panels of 16 rows. A panel of a float family is [cols][16] elements. A panel of the others is a
 // sequence of chunks of up to 8 tiles of 32 columns; a chunk of n tiles is a header, then n tiles of codes:
 //
-//   header  F16 scales:    scale f16[n][16], then minimum (or zero point) f16[n][16] if the family has minima
+//   header  F16 scales:    scale f16[g][16], then minimum (or zero point) f16[g][16] if the family has minima: 2^shared
+//                          tiles have one between them, so that g = n / 2^shared, rounded up
 //           sub-scales:    d f16[16], dmin f16[16] if minima; scale i8[n][s][16], minimum u8[n][s][16] if minima
 //                          (s = 1 or 2 per tile); 2-bit codes have scale | minimum << 4 in one u8[n][s][16] instead
 //           padded to a multiple of 64 bytes
@@ -31,6 +32,7 @@ inline constexpr int kLayoutVersion = 1;
 inline constexpr int kPanelRows = 16;
 inline constexpr int kTileCols = 32;
 inline constexpr int kChunkTiles = 8;
+inline constexpr int kMostShared = 3;  ///< scales are shared within a chunk
 
 /// How a matrix is laid out and multiplied. S = symmetric, M = with minima, Z = with zero points, T = through a table,
 /// then bits; K = integer sub-scales below an f16 scale per 256 columns.
@@ -98,15 +100,20 @@ static constexpr int tile_bytes(FamilyTraits t) { return kPanelRows * kTileCols 
 
 // Where the parts of a chunk of `tiles` tiles lie.
 static constexpr int scales_at(FamilyTraits t) { return t.sub_scales == 0 ? 0 : t.minima ? 64 : 32; }
-static constexpr int scales_bytes(FamilyTraits t) {  ///< of one tile
+static constexpr int scales_bytes(FamilyTraits t) {  ///< of one tile, or of those that share them
   return t.sub_scales == 0 ? 2 * kPanelRows : t.sub_scales * kPanelRows;
 }
-static constexpr int minima_at(FamilyTraits t, int tiles) { return scales_at(t) + tiles * scales_bytes(t); }
-static constexpr int header_bytes(FamilyTraits t, int tiles) {
-  const bool separate = t.minima && (t.bits != 2 || t.sub_scales == 0);
-  return (minima_at(t, tiles) + (separate ? tiles * scales_bytes(t) : 0) + 63) / 64 * 64;
+static constexpr int scale_groups(int tiles, int shared) { return (tiles + (1 << shared) - 1) >> shared; }
+static constexpr int minima_at(FamilyTraits t, int tiles, int shared) {
+  return scales_at(t) + scale_groups(tiles, shared) * scales_bytes(t);
 }
-static constexpr int chunk_bytes(FamilyTraits t, int tiles) { return header_bytes(t, tiles) + tiles * tile_bytes(t); }
+static constexpr int header_bytes(FamilyTraits t, int tiles, int shared) {
+  const bool separate = t.minima && (t.bits != 2 || t.sub_scales == 0);
+  return (minima_at(t, tiles, shared) + (separate ? scale_groups(tiles, shared) * scales_bytes(t) : 0) + 63) / 64 * 64;
+}
+static constexpr int chunk_bytes(FamilyTraits t, int tiles, int shared) {
+  return header_bytes(t, tiles, shared) + tiles * tile_bytes(t);
+}
 
 /// A packed matrix as kernels see it.
 struct PackedView {
@@ -114,6 +121,7 @@ struct PackedView {
   uint64_t panel_bytes;  ///< a multiple of 64
   int64_t rows, cols;
   Family family;
+  uint8_t shared;        ///< see above; 0 for families with integer scales
   uint8_t table[16];  ///< table families: value + 128
 };
 

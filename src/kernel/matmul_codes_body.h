@@ -63,9 +63,10 @@ struct Scales {
     if constexpr (kTraits.minima) dmin = load_halves(chunk + 2 * kPanelRows + 2 * first);
   }
   /// `chunk` is that of the tile.
-  LOWBIT_INLINE void read(const uint8_t* chunk, int tiles, int tile, int first) {
-    const uint8_t* scales = chunk + scales_at(kTraits) + tile * scales_bytes(kTraits);
-    const uint8_t* minima = chunk + minima_at(kTraits, tiles) + tile * scales_bytes(kTraits);
+  LOWBIT_INLINE void read(const uint8_t* chunk, int tiles, int tile, int shared, int first) {
+    const int at_group = (tile >> shared) * scales_bytes(kTraits);
+    const uint8_t* scales = chunk + scales_at(kTraits) + at_group;
+    const uint8_t* minima = chunk + minima_at(kTraits, tiles, shared) + at_group;
     if constexpr (kTraits.sub_scales == 0) {
       scale[0] = load_halves(scales + 2 * first);
       if constexpr (kTraits.minima) minimum[0] = load_halves(minima + 2 * first);
@@ -208,30 +209,31 @@ LOWBIT_INLINE void add_tile(const Tile (&tile)[P], const ActivationTile* x, Floa
 /// Memory is read at full speed only when it is asked for ahead: hardware gives up at each change of pace between headers
 /// and tiles. Addresses beyond the matrix are ignored.
 template <Family F>
-LOWBIT_INLINE void prefetch(const uint8_t* planes, int tile) {
+LOWBIT_INLINE void prefetch(const uint8_t* planes, int tile, int header) {
   constexpr FamilyTraits kTraits = traits(F);
   if (tile == 0) {
-    for (int i = 64; i <= header_bytes(kTraits, kChunkTiles); i += 64) __builtin_prefetch(planes + kAhead - i);
+    for (int i = 64; i <= header; i += 64) __builtin_prefetch(planes + kAhead - i);
   }
   for (int i = 0; i < tile_bytes(kTraits); i += 64) __builtin_prefetch(planes + kAhead + i);
 }
 
 /// Calls f(the P units of each of N panels from `half` on, index) for tiles [0, tiles) from chunk[n] on.
 template <Family F, int N, int P, typename Function>
-LOWBIT_INLINE void for_tiles(const uint8_t* (&chunk)[N], int half, int64_t tiles, Table table, Function f) {
+LOWBIT_INLINE void for_tiles(const uint8_t* (&chunk)[N], int half, int64_t tiles, int shares, Table table, Function f) {
   constexpr FamilyTraits kTraits = traits(F);
+  const int shared = kTraits.sub_scales == 0 ? shares : 0;
   StoredTile<F> unit[N * P];
   for (int64_t done = 0; done < tiles; done += kChunkTiles) {
     const int count = tiles - done < kChunkTiles ? static_cast<int>(tiles - done) : kChunkTiles;
-    const int header = header_bytes(kTraits, count);
+    const int header = header_bytes(kTraits, count, shared);
     for (int u = 0; u < N * P; ++u) unit[u].scales.begin_chunk(chunk[u / P], (half + u % P) * kRows);
     for (int i = 0; i < count; ++i) {
       for (int u = 0; u < N * P; ++u) {
         const uint8_t* planes = chunk[u / P] + header + i * tile_bytes(kTraits);
-        if (u % P == 0) prefetch<F>(planes, i);
+        if (u % P == 0) prefetch<F>(planes, i, header);
         unit[u].planes = planes + (half + u % P) * 4 * kRows;
         unit[u].table = table;
-        unit[u].scales.read(chunk[u / P], count, i, (half + u % P) * kRows);
+        unit[u].scales.read(chunk[u / P], count, i, shared, (half + u % P) * kRows);
       }
       f(unit, done + i);
     }
@@ -250,7 +252,7 @@ void multiply_few(const PackedView& w, int64_t panel, Table table, const Activat
   }
   const uint8_t* chunk[N];
   for (int n = 0; n < N; ++n) chunk[n] = w.data + static_cast<uint64_t>(panel + n) * w.panel_bytes;
-  for_tiles<F, N, kHalves>(chunk, 0, w.cols / kTileCols, table,
+  for_tiles<F, N, kHalves>(chunk, 0, w.cols / kTileCols, w.shared, table,
                            [&](const StoredTile<F>(&unit)[kUnits], int64_t i)
                                LOWBIT_INLINE_LAMBDA { add_tile<StoredTile<F>, kUnits, T>(unit, x + i * T, total); });
   for (int u = 0; u < kUnits; ++u) {
@@ -290,9 +292,9 @@ LOWBIT_INLINE void store_groups(const StoredTile<F>& unit, Bytes& to) {
 }
 
 template <Family F, typename Rule, typename Bytes>
-void decode_tiles(const uint8_t* chunk, int half, int64_t tiles, Table table, Bytes* out) {
+void decode_tiles(const uint8_t* chunk, int half, int64_t tiles, int shared, Table table, Bytes* out) {
   const uint8_t* chunks[1] = {chunk};
-  for_tiles<F, 1, 1>(chunks, half, tiles, table, [&](const StoredTile<F>(&unit)[1], int64_t i) LOWBIT_INLINE_LAMBDA {
+  for_tiles<F, 1, 1>(chunks, half, tiles, shared, table, [&](const StoredTile<F>(&unit)[1], int64_t i) LOWBIT_INLINE_LAMBDA {
     store_groups<F, Rule, 0>(unit[0], out[i]);
     for (int s = 0; s < StoredTile<F>::kParts; ++s) {
       store_floats(out[i].floats[s], unit[0].scale(s));

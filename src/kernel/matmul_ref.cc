@@ -22,12 +22,12 @@ struct TileScales {
   float scale[2][kPanelRows], minimum[2][kPanelRows];
 };
 
-void read_scales(FamilyTraits t, const uint8_t* chunk, int tiles, int tile, TileScales& out) {
+void read_scales(FamilyTraits t, const uint8_t* chunk, int tiles, int shared, int tile, TileScales& out) {
   for (int row = 0; row < kPanelRows; ++row) {
     if (t.sub_scales == 0) {
-      const int at = 2 * (tile * kPanelRows + row);
+      const int at = 2 * ((tile >> shared) * kPanelRows + row);
       out.scale[0][row] = f16_at(chunk + at);
-      if (t.minima) out.minimum[0][row] = f16_at(chunk + minima_at(t, tiles) + at);
+      if (t.minima) out.minimum[0][row] = f16_at(chunk + minima_at(t, tiles, shared) + at);
       if (t.zeros) out.minimum[0][row] *= out.scale[0][row];
     }
     for (int s = 0; s < t.sub_scales; ++s) {
@@ -36,7 +36,7 @@ void read_scales(FamilyTraits t, const uint8_t* chunk, int tiles, int tile, Tile
       const int scale = t.bits == 2 ? byte & 15 : static_cast<int8_t>(byte);
       out.scale[s][row] = f16_at(chunk + 2 * row) * static_cast<float>(scale);
       if (!t.minima) continue;
-      const int minimum = t.bits == 2 ? byte >> 4 : chunk[minima_at(t, tiles) + at];
+      const int minimum = t.bits == 2 ? byte >> 4 : chunk[minima_at(t, tiles, shared) + at];
       out.minimum[s][row] = f16_at(chunk + 2 * kPanelRows + 2 * row) * static_cast<float>(minimum);
     }
   }
@@ -100,8 +100,8 @@ void matmul_codes(const PackedView& w, int64_t begin, int64_t end, const Activat
       for (int tile = 0; tile < n; ++tile) {
         TileScales scales;
         uint8_t codes[kPanelRows][kTileCols];
-        read_scales(t, chunk, n, tile, scales);
-        read_codes(w, t, chunk + header_bytes(t, n) + tile * tile_bytes(t), codes);
+        read_scales(t, chunk, n, w.shared, tile, scales);
+        read_codes(w, t, chunk + header_bytes(t, n, w.shared) + tile * tile_bytes(t), codes);
         for (int64_t token = 0; token < x.tokens; ++token) {
           float* to = out + token * out_stride + panel * kPanelRows;
           for (int row = 0; row < rows; ++row) {
@@ -110,7 +110,7 @@ void matmul_codes(const PackedView& w, int64_t begin, int64_t end, const Activat
           }
         }
       }
-      chunk += chunk_bytes(t, n);
+      chunk += chunk_bytes(t, n, w.shared);
     }
   }
 }

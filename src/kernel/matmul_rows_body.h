@@ -6,6 +6,8 @@ namespace {
 constexpr int kBlockTiles = 32 * kPanelRows / kRows;
 static_assert(kBlockTiles % kChunkTiles == 0);
 static_assert(kManyUnits == 2);  // what is left over is one
+/// Tokens up to which waiting for weights matters.
+constexpr int64_t kFewTokens = 64;
 /// Units that are decoded at once.
 constexpr int kBlockUnits = 4 * kManyUnits;
 
@@ -29,11 +31,32 @@ struct DecodedTile {
   }
 };
 
+/// Panels that kManyUnits units belong to; parts of a panel that they are.
+constexpr int kManyPanels = kManyUnits > kHalves ? kManyUnits / kHalves : 1;
+constexpr int kManyParts = kHalves > kManyUnits ? kHalves / kManyUnits : 1;
+
+/// Stored weights of the next block that are asked for, into the second cache, while tokens go through decoded ones:
+/// few tokens take about as long to multiply as weights to arrive, and decoding would wait for them.
+struct Ahead {
+  const uint8_t* at;  ///< of the first of kManyPanels panels
+  int64_t stride;     ///< from panel to panel
+  int64_t lines;      ///< of each, over all steps
+  int64_t due = 0;
+
+  /// One of `steps` steps.
+  LOWBIT_INLINE void step(int64_t steps) {
+    for (due += lines; due >= steps; due -= steps, at += 64) {
+      for (int p = 0; p < kManyPanels; ++p) __builtin_prefetch(at + p * stride, 0, 2);
+    }
+  }
+};
+
 /// `count` decoded tiles of P units by T tokens of a group of `width`, added to out (or put there, if they are the
 /// first).
 template <int kParts, bool kMinima, bool kOffset, typename Rule, int P, int T>
 void multiply_decoded(const TileBytes<kParts, kMinima> (*tiles)[kBlockTiles], int64_t count, int shift,
-                      const ActivationTile* x, int64_t width, bool first, float* out, int64_t stride, int64_t rows) {
+                      const ActivationTile* x, int64_t width, bool first, float* out, int64_t stride, int64_t rows,
+                      Ahead ahead) {
   Floats total[P][T];
   DecodedTile<kParts, kMinima, kOffset, Rule> tile[P];
   for (int p = 0; p < P; ++p) {
@@ -43,6 +66,7 @@ void multiply_decoded(const TileBytes<kParts, kMinima> (*tiles)[kBlockTiles], in
     }
   }
   for (int64_t i = 0; i < count; ++i, x += width) {
+    ahead.step(count);
     for (int p = 0; p < P; ++p) tile[p].bytes = &tiles[p][i];
     add_tile<DecodedTile<kParts, kMinima, kOffset, Rule>, P, T>(tile, x, total);
   }
@@ -53,7 +77,7 @@ void multiply_decoded(const TileBytes<kParts, kMinima> (*tiles)[kBlockTiles], in
 
 template <int kParts, bool kMinima>
 using MultiplyDecoded = void (*)(const TileBytes<kParts, kMinima> (*)[kBlockTiles], int64_t, int, const ActivationTile*,
-                                 int64_t, bool, float*, int64_t, int64_t);
+                                 int64_t, bool, float*, int64_t, int64_t, Ahead);
 
 template <int kParts, bool kMinima, bool kOffset, typename Rule, int P, int T>
 MultiplyDecoded<kParts, kMinima> pick_decoded(int64_t tokens) {
@@ -78,14 +102,19 @@ void matmul_rows(const PackedView& w, int64_t begin, int64_t end, const Activati
   const int64_t tiles = w.cols / kTileCols;
   for (int64_t from = 0; from < tiles; from += kBlockTiles) {
     const int64_t count = tiles - from < kBlockTiles ? tiles - from : kBlockTiles;
-    const uint64_t offset = static_cast<uint64_t>(from / kChunkTiles * chunk_bytes(kTraits, kChunkTiles));
+    const uint64_t offset = static_cast<uint64_t>(from / kChunkTiles * chunk_bytes(kTraits, kChunkTiles, w.shared));
+    const int64_t lines = (count / kChunkTiles * chunk_bytes(kTraits, kChunkTiles, w.shared) +
+                           (count % kChunkTiles == 0 ? 0 : chunk_bytes(kTraits, static_cast<int>(count % kChunkTiles), w.shared))) / 64;
     for (int64_t unit = begin * kHalves; unit < end * kHalves; unit += kBlockUnits) {
       const int64_t units = end * kHalves - unit < kBlockUnits ? end * kHalves - unit : kBlockUnits;
       for (int64_t u = 0; u < units; ++u) {
         const uint8_t* panel = w.data + static_cast<uint64_t>((unit + u) / kHalves) * w.panel_bytes;
-        decode_tiles<F, Rule>(panel + offset, static_cast<int>((unit + u) % kHalves), count, table, decoded[u]);
+        decode_tiles<F, Rule>(panel + offset, static_cast<int>((unit + u) % kHalves), count, w.shared, table,
+                              decoded[u]);
       }
-      for (int64_t token = 0, tokens = 0; token < x.tokens; token += tokens) {
+      const int64_t next = unit + kBlockUnits < end * kHalves && x.tokens <= kFewTokens ? unit + kBlockUnits : -1;
+      const int64_t steps = kManyParts * ((x.tokens + kTokens - 1) / kTokens);
+      for (int64_t token = 0, tokens = 0, step = 0; token < x.tokens; token += tokens, ++step) {
         const int64_t group = token / kGroup * kGroup, left = x.tokens - group;
         const int64_t width = left < kGroup ? left : kGroup, rest = group + width - token;
         tokens = rest < kTokens ? rest : kTokens;
@@ -95,8 +124,15 @@ void matmul_rows(const PackedView& w, int64_t begin, int64_t end, const Activati
         for (int64_t u = 0; u < units; u += kManyUnits) {
           const int64_t row = (unit + u) * kRows;
           const auto multiply = u + kManyUnits <= units ? two : one;
+          Ahead ahead{};
+          if (next >= 0) {
+            const int64_t part = u % kHalves / kManyUnits + kManyParts * step;
+            const int64_t first_line = lines * part / steps;
+            ahead = {w.data + static_cast<uint64_t>((next + u) / kHalves) * w.panel_bytes + offset + 64 * first_line,
+                     static_cast<int64_t>(w.panel_bytes), lines * (part + 1) / steps - first_line};
+          }
           multiply(decoded + u, count, offset_shift(kTraits), of_group, width, from == 0, out + token * stride + row,
-                   stride, w.rows - row);
+                   stride, w.rows - row, ahead);
         }
       }
     }

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cstdlib>
 #include <cstring>
 
@@ -85,7 +86,7 @@ bool family_of(EncodingId id, Family& family) {
 uint64_t float_size(Family family) { return family == Family::F32 ? 4 : 2; }
 
 /// Bytes of a panel of `cols` columns, or false on overflow.
-bool panel_size(Family family, int64_t cols, uint64_t& bytes) {
+bool panel_size(Family family, int64_t cols, int shared, uint64_t& bytes) {
   const FamilyTraits t = traits(family);
   const uint64_t n = static_cast<uint64_t>(cols);
   if (n > uint64_t{1} << 48) return false;
@@ -94,8 +95,9 @@ bool panel_size(Family family, int64_t cols, uint64_t& bytes) {
     return true;
   }
   const uint64_t tiles = n / kTileCols;
-  bytes = tiles / kChunkTiles * static_cast<uint64_t>(chunk_bytes(t, kChunkTiles));
-  if (tiles % kChunkTiles != 0) bytes += static_cast<uint64_t>(chunk_bytes(t, static_cast<int>(tiles % kChunkTiles)));
+  bytes = tiles / kChunkTiles * static_cast<uint64_t>(chunk_bytes(t, kChunkTiles, shared));
+  const int rest = static_cast<int>(tiles % kChunkTiles);
+  if (rest != 0) bytes += static_cast<uint64_t>(chunk_bytes(t, rest, shared));
   return true;
 }
 
@@ -157,18 +159,18 @@ int get_code(FamilyTraits t, const uint8_t* tile, int row, int col) {
 }
 
 /// One row's block of the source into a chunk (or, for blocks of 32, into tile `tile` of a chunk of `tiles`).
-void put_block(const Encoding& encoding, FamilyTraits t, const std::byte* block, uint8_t* chunk, int tiles, int tile,
-               int row) {
+void put_block(const Encoding& encoding, FamilyTraits t, const std::byte* block, uint8_t* chunk, int tiles, int shared,
+               int tile, int row) {
   BlockHeader header;
   std::array<uint8_t, kMaxBlock> codes{};
   encoding.unpack(block, header, codes.data());
   if (t.sub_scales == 0) {
     // The header's own form of a minimum differs between encodings; the grid's does not, and is exactly binary16.
     const BlockGrid grid = encoding.grid(header);
-    put16(chunk + (tile * kPanelRows + row) * 2, f32_to_f16(grid.scale[0]));
+    const int at = ((tile >> shared) * kPanelRows + row) * 2;
+    put16(chunk + at, f32_to_f16(grid.scale[0]));
     if (t.minima) {
-      put16(chunk + minima_at(t, tiles) + (tile * kPanelRows + row) * 2,
-            t.zeros ? header.dmin : f32_to_f16(grid.min[0]));
+      put16(chunk + minima_at(t, tiles, shared) + at, t.zeros ? header.dmin : f32_to_f16(grid.min[0]));
     }
   } else {
     put16(chunk + 2 * row, header.d);
@@ -181,11 +183,11 @@ void put_block(const Encoding& encoding, FamilyTraits t, const std::byte* block,
       if (t.bits == 2) {
         *scale |= static_cast<uint8_t>(header.min[s] << 4);
       } else {
-        chunk[minima_at(t, tiles) + static_cast<int>(s) * kPanelRows + row] = header.min[s];
+        chunk[minima_at(t, tiles, shared) + static_cast<int>(s) * kPanelRows + row] = header.min[s];
       }
     }
   }
-  uint8_t* planes = chunk + header_bytes(t, tiles) + tile * tile_bytes(t);
+  uint8_t* planes = chunk + header_bytes(t, tiles, shared) + tile * tile_bytes(t);
   if (t.bits == 8) {  // code 0 stands for the encoding's lowest level; the layout's for -128
     for (uint8_t& code : codes) code = static_cast<uint8_t>(code + 128 + encoding.levels[0]);
   }
@@ -205,6 +207,29 @@ struct Source {
     return data + static_cast<uint64_t>(row_order != nullptr ? row_order[r] : r) * stride;
   }
 };
+
+/// The largest `shared` for which the blocks of 2^shared neighbouring tiles have the same header in each row: files whose
+/// groups are longer than a tile. Found at once where there is nothing to share.
+int shared_scales(const Source& source, ThreadPool& pool) {
+  static_assert(1 << kMostShared == kChunkTiles);
+  const Encoding& encoding = source.encoding;
+  if (encoding.block != kTileCols) return 0;
+  std::atomic<int> least = kMostShared;
+  pool.run(source.rows, [&](int64_t row, int) {
+    const std::byte* in = source.row(row);
+    BlockHeader headers[kChunkTiles];
+    std::array<uint8_t, kMaxBlock> codes;
+    int shared = least;
+    for (int64_t tile = 0; tile < source.cols / kTileCols && shared > 0; ++tile, in += encoding.block_bytes) {
+      const BlockHeader& header = headers[tile % kChunkTiles];
+      encoding.unpack(in, headers[tile % kChunkTiles], codes.data());
+      while (shared > 0 && header != headers[(tile >> shared << shared) % kChunkTiles]) --shared;
+    }
+    for (int seen = least; shared < seen && !least.compare_exchange_weak(seen, shared);) {
+    }
+  });
+  return least;
+}
 
 template <typename Value>
 void turn(const Source& source, int64_t first_row, int count, int64_t begin, uint8_t* out) {
@@ -253,7 +278,7 @@ void pack_float_panel(const Source& source, int64_t first_row, int count, uint8_
   turn<uint16_t>(source, first_row, count, done, out);
 }
 
-void pack_panel(const Source& source, FamilyTraits t, int64_t first_row, int count, uint8_t* out) {
+void pack_panel(const Source& source, FamilyTraits t, int shared, int64_t first_row, int count, uint8_t* out) {
   const Encoding& encoding = source.encoding;
   const int64_t tiles = source.cols / kTileCols;
   const int block_tiles = encoding.block / kTileCols;
@@ -263,9 +288,9 @@ void pack_panel(const Source& source, FamilyTraits t, int64_t first_row, int cou
     for (int64_t done = 0; done < tiles; done += kChunkTiles) {
       const int n = static_cast<int>(std::min<int64_t>(kChunkTiles, tiles - done));
       for (int tile = 0; tile < n; tile += block_tiles, in += encoding.block_bytes) {
-        put_block(encoding, t, in, chunk, n, tile, row);
+        put_block(encoding, t, in, chunk, n, shared, tile, row);
       }
-      chunk += chunk_bytes(t, n);
+      chunk += chunk_bytes(t, n, shared);
     }
   }
 }
@@ -273,16 +298,16 @@ void pack_panel(const Source& source, FamilyTraits t, int64_t first_row, int cou
 /// scale * code - minimum of one row of a tile, in binary32, as decode() computes it.
 void unpack_row(const PackedView& view, FamilyTraits t, const uint8_t* chunk, int tiles, int tile, int row,
                 float* out) {
-  const uint8_t* planes = chunk + header_bytes(t, tiles) + tile * tile_bytes(t);
+  const uint8_t* planes = chunk + header_bytes(t, tiles, view.shared) + tile * tile_bytes(t);
   for (int c = 0; c < kTileCols; ++c) {
     int code = get_code(t, planes, row, c);
     if (t.table) code = view.table[code];
     if (has_offset(t)) code -= 1 << offset_shift(t);
     float scale, minimum = 0;
     if (t.sub_scales == 0) {
-      const int at = (tile * kPanelRows + row) * 2;
+      const int at = ((tile >> view.shared) * kPanelRows + row) * 2;
       scale = f16_to_f32(get16(chunk + at));
-      if (t.minima) minimum = f16_to_f32(get16(chunk + minima_at(t, tiles) + at));
+      if (t.minima) minimum = f16_to_f32(get16(chunk + minima_at(t, tiles, view.shared) + at));
       if (t.zeros) minimum *= scale;
     } else {
       const int at = (tile * t.sub_scales + c * t.sub_scales / kTileCols) * kPanelRows + row;
@@ -291,7 +316,7 @@ void unpack_row(const PackedView& view, FamilyTraits t, const uint8_t* chunk, in
         m = chunk[scales_at(t) + at] >> 4;
         s &= 15;
       } else if (t.minima) {
-        m = chunk[minima_at(t, tiles) + at];
+        m = chunk[minima_at(t, tiles, view.shared) + at];
       }
       scale = f16_to_f32(get16(chunk + 2 * row)) * static_cast<float>(s);
       if (t.minima) minimum = f16_to_f32(get16(chunk + 2 * kPanelRows + 2 * row)) * static_cast<float>(m);
@@ -314,7 +339,7 @@ std::span<const std::byte> PackedMatrix::panel_bytes(int64_t begin, int64_t end)
           static_cast<size_t>(end - begin) * view_.panel_bytes};
 }
 
-PackedMatrix PackedMatrix::of_shape(const Encoding& encoding, int64_t rows, int64_t cols) {
+PackedMatrix PackedMatrix::of_shape(const Encoding& encoding, int64_t rows, int64_t cols, int shared) {
   PackedMatrix matrix;
   PackedView& view = matrix.view_;
   if (!family_of(encoding.id, view.family)) fail("{}: there is no kernel that multiplies this type", encoding.name);
@@ -324,21 +349,22 @@ PackedMatrix PackedMatrix::of_shape(const Encoding& encoding, int64_t rows, int6
   }
   view.rows = rows;
   view.cols = cols;
+  view.shared = static_cast<uint8_t>(shared);
   matrix.source_ = &encoding;
   if (traits(view.family).table) {
     for (size_t i = 0; i < 16; ++i) view.table[i] = static_cast<uint8_t>(encoding.levels[i] + 128);
   }
 
   uint64_t bytes = 0;
-  if (!panel_size(view.family, cols, view.panel_bytes) || rows > int64_t{1} << 48 ||
+  if (!panel_size(view.family, cols, shared, view.panel_bytes) || rows > int64_t{1} << 48 ||
       __builtin_mul_overflow(static_cast<uint64_t>(matrix.panels()), view.panel_bytes, &bytes) || bytes >> 48 != 0) {
     fail("a {} matrix of {} rows and {} columns is too large", encoding.name, rows, cols);
   }
   return matrix;
 }
 
-PackedMatrix PackedMatrix::with_memory(const Encoding& encoding, int64_t rows, int64_t cols) {
-  PackedMatrix matrix = of_shape(encoding, rows, cols);
+PackedMatrix PackedMatrix::with_memory(const Encoding& encoding, int64_t rows, int64_t cols, int shared) {
+  PackedMatrix matrix = of_shape(encoding, rows, cols, shared);
   const uint64_t bytes = matrix.bytes();
   // Streams of weights run through the address-translation cache faster with large pages.
   const uint64_t alignment = bytes >= kHugePage ? kHugePage : 64;
@@ -352,9 +378,11 @@ PackedMatrix PackedMatrix::with_memory(const Encoding& encoding, int64_t rows, i
 
 PackedMatrix pack_matrix(const Encoding& encoding, int64_t rows, int64_t cols, const std::byte* data,
                          const int64_t* row_order, ThreadPool& pool) {
-  PackedMatrix matrix = PackedMatrix::with_memory(encoding, rows, cols);
-  const FamilyTraits t = traits(matrix.view().family);
+  PackedMatrix::of_shape(encoding, rows, cols, 0);  // is such a matrix possible?
   const Source source{encoding, data, row_order, rows, cols};
+  const int shared = shared_scales(source, pool);
+  PackedMatrix matrix = PackedMatrix::with_memory(encoding, rows, cols, shared);
+  const FamilyTraits t = traits(matrix.view().family);
   pool.run(matrix.panels(), [&](int64_t panel, int) {
     uint8_t* out = matrix.panel(panel);
     const int count = static_cast<int>(std::min<int64_t>(kPanelRows, rows - panel * kPanelRows));
@@ -365,14 +393,14 @@ PackedMatrix pack_matrix(const Encoding& encoding, int64_t rows, int64_t cols, c
     if (t.is_float) {
       pack_float_panel(source, panel * kPanelRows, count, out);
     } else {
-      pack_panel(source, t, panel * kPanelRows, count, out);
+      pack_panel(source, t, shared, panel * kPanelRows, count, out);
     }
   });
   return matrix;
 }
 
 uint64_t packed_bytes(const Encoding& encoding, int64_t rows, int64_t cols) {
-  return PackedMatrix::of_shape(encoding, rows, cols).bytes();
+  return PackedMatrix::of_shape(encoding, rows, cols, 0).bytes();
 }
 
 int64_t panels_together(uint64_t panel_bytes) {
@@ -380,9 +408,12 @@ int64_t panels_together(uint64_t panel_bytes) {
   return static_cast<int64_t>(std::max<uint64_t>(1, kTogether / panel_bytes));
 }
 
-PackedMatrix read_matrix(const Encoding& encoding, int64_t rows, int64_t cols, const ReadPanels& read,
+PackedMatrix read_matrix(const Encoding& encoding, int64_t rows, int64_t cols, int shared, const ReadPanels& read,
                          ThreadPool& pool) {
-  PackedMatrix matrix = PackedMatrix::with_memory(encoding, rows, cols);
+  if (shared < 0 || shared > (encoding.block == kTileCols ? kMostShared : 0)) {
+    fail("a {} matrix whose scales are shared by 2^{} tiles cannot be", encoding.name, shared);
+  }
+  PackedMatrix matrix = PackedMatrix::with_memory(encoding, rows, cols, shared);
   const int64_t together = panels_together(matrix.view().panel_bytes);
   pool.run((matrix.panels() + together - 1) / together, [&](int64_t i, int) {
     const int64_t begin = i * together, end = std::min(matrix.panels(), begin + together);
@@ -418,7 +449,7 @@ std::vector<float> unpack_matrix(const PackedMatrix& matrix) {
       for (int tile = 0; tile < n; ++tile) {
         unpack_row(view, t, panel, n, tile, row, to + (done + tile) * kTileCols);
       }
-      panel += chunk_bytes(t, n);
+      panel += chunk_bytes(t, n, view.shared);
     }
   }
   return out;

@@ -37,11 +37,11 @@ class PackedMatrix {
 
  private:
   friend PackedMatrix pack_matrix(const Encoding&, int64_t, int64_t, const std::byte*, const int64_t*, ThreadPool&);
-  friend PackedMatrix read_matrix(const Encoding&, int64_t, int64_t, const ReadPanels&, ThreadPool&);
+  friend PackedMatrix read_matrix(const Encoding&, int64_t, int64_t, int, const ReadPanels&, ThreadPool&);
   friend uint64_t packed_bytes(const Encoding&, int64_t, int64_t);
   /// The matrix without its memory, and with memory that is not written yet.
-  static PackedMatrix of_shape(const Encoding& encoding, int64_t rows, int64_t cols);
-  static PackedMatrix with_memory(const Encoding& encoding, int64_t rows, int64_t cols);
+  static PackedMatrix of_shape(const Encoding& encoding, int64_t rows, int64_t cols, int shared);
+  static PackedMatrix with_memory(const Encoding& encoding, int64_t rows, int64_t cols, int shared);
   uint8_t* panel(int64_t i) { return data_.get() + static_cast<uint64_t>(i) * view_.panel_bytes; }
 
   struct Free {
@@ -64,12 +64,14 @@ PackedMatrix pack_matrix(const Encoding& encoding, int64_t rows, int64_t cols, c
 /// Panels of this size that are kept and read at once: some megabytes.
 int64_t panels_together(uint64_t panel_bytes);
 
-/// Memory that a packed matrix of that encoding and shape holds. Throws as pack_matrix.
+/// Memory that a packed matrix of that encoding and shape holds at most: less if neighbouring tiles share scales. Throws
+/// as pack_matrix.
 uint64_t packed_bytes(const Encoding& encoding, int64_t rows, int64_t cols);
 
-/// A matrix that pack_matrix made of the same encoding and shape, from the bytes that it had: `read` is called for each
-/// panels_together(), from several threads. Kernels stay within bounds whatever the bytes are. Throws as pack_matrix.
-PackedMatrix read_matrix(const Encoding& encoding, int64_t rows, int64_t cols, const ReadPanels& read,
+/// A matrix that pack_matrix made of the same encoding and shape, with that `shared` of its view, from the bytes that it
+/// had: `read` is called for each panels_together(), from several threads. Kernels stay within bounds whatever the bytes
+/// are. Throws as pack_matrix, and for a `shared` that cannot be.
+PackedMatrix read_matrix(const Encoding& encoding, int64_t rows, int64_t cols, int shared, const ReadPanels& read,
                          ThreadPool& pool);
 
 /// The weights as the kernels take them, row-major binary32 [rows, cols]: equal to decode()'s. For tests.

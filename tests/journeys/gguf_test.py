@@ -122,7 +122,8 @@ def run_and_tokenize(folder):
 
 
 def packed_weights_are_kept(folder):
-    for name in ("Q4_K_M.gguf", "model"):
+    lowbit("quantize", folder / "model", folder / "grouped", "gptq-4bit-128g", "--rounding", "weighted")
+    for name in ("Q4_K_M.gguf", "model", "grouped"):
         job = ["run", folder / name, "-p", "the cat", "-n", 8, "--temp", 0]
         cache = folder / f"cache-{name}" / "below"
         plain, (first, told_first), (second, told_second) = lowbit(*job), *(lowbit(*job, "--repack-cache", cache) for _ in "12")

@@ -2,15 +2,17 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "kernel/support.h"
 
 namespace lowbit {
 namespace {
 
-TEST(Columns, AreAddedAsTheyDecode) {
-  constexpr int64_t kRows = 41, kCols = 32 * 11;  // a short panel and a short chunk of tiles
+constexpr int64_t kRows = 41, kCols = 32 * 11;  // a short panel and a short chunk of tiles
+
+void expect_as_decoded(const std::vector<std::byte>& bytes) {
   const Encoding& e = encoding(EncodingId::Q8_0);
-  const std::vector<std::byte> bytes = test::random_weights(e, kRows, kCols, 4);
   const std::vector<float> weights = test::decoded(e, bytes, kRows * kCols);
   ThreadPool pool(1);
   const PackedMatrix w = pack_matrix(e, kRows, kCols, bytes.data(), nullptr, pool);
@@ -26,6 +28,18 @@ TEST(Columns, AreAddedAsTheyDecode) {
     }
   }
   EXPECT_EQ(out, expected);
+}
+
+TEST(Columns, AreAddedAsTheyDecode) {
+  const Encoding& e = encoding(EncodingId::Q8_0);
+  std::vector<std::byte> bytes = test::random_weights(e, kRows, kCols, 4);
+  expect_as_decoded(bytes);
+  // One scale a row, as W8A8 and LLM.int8 files have: tiles share it.
+  for (size_t at = 0; at < bytes.size(); at += static_cast<size_t>(e.block_bytes)) {
+    const size_t row = at / e.bytes(kCols) * e.bytes(kCols);
+    std::copy_n(bytes.begin() + static_cast<std::ptrdiff_t>(row), 2, bytes.begin() + static_cast<std::ptrdiff_t>(at));
+  }
+  expect_as_decoded(bytes);
 }
 
 TEST(Columns, OfOtherLayoutsAreNotRead) {

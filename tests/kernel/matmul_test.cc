@@ -67,6 +67,53 @@ TEST_P(EveryEncoding, TakesLittleMoreMemoryThanTheFile) {
   EXPECT_LE(static_cast<double>(w.bytes()), 1.056 * static_cast<double>(data.size()));
 }
 
+/// As files have them whose groups are longer than a tile; the last row keeps scales of its own.
+std::vector<std::byte> grouped_weights(const Encoding& e, int64_t rows, int64_t cols, int64_t group_tiles) {
+  std::vector<std::byte> data = random_weights(e, rows + 1, cols, 12);
+  const int64_t tiles = cols / kTileCols;
+  for (int64_t i = 0; i < rows * tiles; ++i) {
+    std::byte* block = data.data() + i * e.block_bytes;
+    BlockHeader own, first;
+    uint8_t codes[kMaxBlock], ignored[kMaxBlock];
+    e.unpack(block - i % tiles % group_tiles * e.block_bytes, first, ignored);
+    e.unpack(block, own, codes);
+    e.pack(first, codes, block);
+  }
+  return data;
+}
+
+TEST_P(EveryEncoding, TilesShareScalesThatAreTheSame) {
+  const Encoding& e = *GetParam();
+  if (e.block != kTileCols) return;
+  const int64_t rows = 19;
+  for (const int shared : {1, 2, 3}) {
+    for (const int64_t cols : {32 * 3, 32 * 16, 32 * 11, 32 * 45}) {
+      const auto data = grouped_weights(e, rows, cols, int64_t{1} << shared);
+      const PackedMatrix w = pack_matrix(e, rows, cols, data.data(), nullptr, pool_);
+      const PackedMatrix apart = pack_matrix(e, rows + 1, cols, data.data(), nullptr, pool_);
+      EXPECT_EQ(apart.view().shared, 0);
+      if (cols / kTileCols > 1 << shared) {
+        EXPECT_EQ(w.view().shared, shared);
+        EXPECT_LT(w.bytes(), apart.bytes());
+      }
+      const auto row_bytes = static_cast<int64_t>(e.bytes(static_cast<uint64_t>(cols)));
+      const std::vector<std::byte> first_rows(data.begin(), data.end() - row_bytes);
+      EXPECT_THAT(unpack_matrix(w), testing::Pointwise(testing::Eq(), decoded(e, first_rows, rows * cols)));
+      for (const int64_t tokens : {1, 3, 9, 40}) {
+        const auto x = random_floats(tokens * cols, 13);
+        const auto with_last = product(*all_kernels().front(), apart, x, tokens, pool_);
+        std::vector<float> want;
+        for (int64_t t = 0; t < tokens; ++t) {
+          want.insert(want.end(), with_last.begin() + t * (rows + 1), with_last.begin() + t * (rows + 1) + rows);
+        }
+        for (const Kernels* k : all_kernels()) {
+          EXPECT_TRUE(same_bits(product(*k, w, x, tokens, pool_), want)) << k->name << " " << e.name << " " << shared;
+        }
+      }
+    }
+  }
+}
+
 /// The reference against binary64 on the very weights and quantized activations.
 TEST_P(EveryEncoding, ReferenceIsExactUpToRounding) {
   const Encoding& e = *GetParam();

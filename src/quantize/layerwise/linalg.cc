@@ -101,6 +101,7 @@ void Gram::add(const float* a, const float* b, int64_t tokens, ThreadPool& pool)
                         cols_,
                         tokens,
                         Family::F32,
+                        0,
                         {}};
   const int64_t step = kColumnsPerTask / group * group;
   pool.run((rows_ + step - 1) / step, [&](int64_t task, int) {
