@@ -77,7 +77,8 @@ const std::vector<int>& available_processors() {
         if (CPU_ISSET(i, &set)) out.push_back(i);
       }
     } else {  // more processors than a cpu_set_t holds
-      for (unsigned i = 0; i < std::max(1u, std::thread::hardware_concurrency()); ++i) out.push_back(static_cast<int>(i));
+      for (unsigned i = 0; i < std::max(1u, std::thread::hardware_concurrency()); ++i)
+        out.push_back(static_cast<int>(i));
     }
     return out;
   }();

@@ -11,8 +11,9 @@
 namespace lowbit {
 
 void add_load_options(CLI::App* command, LoadOptions& options) {
-  command->add_option("--repack-cache", options.repack_cache,
-                      "Folder to keep the weights in as this program holds them in memory: the next start only reads them");
+  command->add_option(
+      "--repack-cache", options.repack_cache,
+      "Folder to keep the weights in as this program holds them in memory: the next start only reads them");
 }
 
 LoadedModel load_model(const ModelSource& source, ThreadPool& pool, const LoadOptions& options, ActivationScales scales,

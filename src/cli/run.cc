@@ -97,11 +97,12 @@ void run(const Common& common, Options options) {
 
 void add_run(CLI::App& app, Common& common) {
   auto options = std::make_shared<Options>();
-  CLI::App* command = add_command(app, common, "run", "Continue a text, or answer a message",
-                                  "  lowbit run llama-7b-q4_k_m.gguf -p \"Hello, I am\" -n 128 --temp 0.7\n"
-                                  "  lowbit run smollm2.gguf --chat -p \"What is the capital of France?\" --temp 0\n"
-                                  "  lowbit run smollm2.gguf -f prompt.txt -n 64 --seed 42 --json\n"
-                                  "  lowbit run ./llama-7b-awq -p Hello --repack-cache ~/.cache/lowbit   # starts fast the next time");
+  CLI::App* command =
+      add_command(app, common, "run", "Continue a text, or answer a message",
+                  "  lowbit run llama-7b-q4_k_m.gguf -p \"Hello, I am\" -n 128 --temp 0.7\n"
+                  "  lowbit run smollm2.gguf --chat -p \"What is the capital of France?\" --temp 0\n"
+                  "  lowbit run smollm2.gguf -f prompt.txt -n 64 --seed 42 --json\n"
+                  "  lowbit run ./llama-7b-awq -p Hello --repack-cache ~/.cache/lowbit   # starts fast the next time");
   SamplerOptions& sampler = options->generate.sampler;
   command->add_option("model,-m,--model", options->model, "Hugging Face directory or GGUF file")->required();
   auto* prompt = command->add_option("-p,--prompt", options->prompt, "Text to continue; - reads standard input");

@@ -75,8 +75,8 @@ struct AttentionRow {
 
 /// weights[R][16 n] = scores of a tile of R rows with 16 n positions of a block of keys.
 template <typename Source, int R, int N>
-inline __attribute__((always_inline)) void score(const AttentionArgs& a, const AttentionRow* rows,
-                                                 const Source& source, float (*weights)[kKeyBlock], int at) {
+inline __attribute__((always_inline)) void score(const AttentionArgs& a, const AttentionRow* rows, const Source& source,
+                                                 float (*weights)[kKeyBlock], int at) {
   Vec dot[R][N];
   for (int r = 0; r < R; ++r) {
     for (int n = 0; n < N; ++n) dot[r][n] = set1(0.0f);
@@ -122,12 +122,11 @@ inline __attribute__((always_inline)) void add_values_at(AttentionRow* rows, con
 }
 
 template <typename Source, int R>
-void add_values(const AttentionArgs& a, AttentionRow* rows, const float (*weights)[kKeyBlock],
-                const Source& source, int begin, int end) {
+void add_values(const AttentionArgs& a, AttentionRow* rows, const float (*weights)[kKeyBlock], const Source& source,
+                int begin, int end) {
   constexpr int N = registers_for(R);
   int d = 0;
-  for (; d + 16 * N <= a.head_dim; d += 16 * N)
-    add_values_at<Source, R, N>(rows, weights, source, begin, end, d, 16);
+  for (; d + 16 * N <= a.head_dim; d += 16 * N) add_values_at<Source, R, N>(rows, weights, source, begin, end, d, 16);
   for (; d < a.head_dim; d += 16) {
     add_values_at<Source, R, 1>(rows, weights, source, begin, end, d, a.head_dim - d < 16 ? a.head_dim - d : 16);
   }

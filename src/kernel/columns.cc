@@ -24,7 +24,8 @@ void add_columns(const PackedMatrix& w, int64_t begin, int64_t end, std::span<co
       const int width = static_cast<int>(std::min<int64_t>(kChunkTiles, tiles - chunk * kChunkTiles));
       const uint8_t* at = panel + chunk * chunk_bytes(kTraits, kChunkTiles, view.shared);
       const uint8_t* scales = at + (in_chunk >> view.shared) * scales_bytes(kTraits);
-      const uint8_t* codes = at + header_bytes(kTraits, width, view.shared) + in_chunk * tile_bytes(kTraits) + in_tile / 4 * 64;
+      const uint8_t* codes =
+          at + header_bytes(kTraits, width, view.shared) + in_chunk * tile_bytes(kTraits) + in_tile / 4 * 64;
       for (int r = 0; r < rows; ++r) {
         uint16_t scale = 0;
         std::memcpy(&scale, scales + 2 * r, sizeof scale);

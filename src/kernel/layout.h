@@ -121,7 +121,7 @@ struct PackedView {
   uint64_t panel_bytes;  ///< a multiple of 64
   int64_t rows, cols;
   Family family;
-  uint8_t shared;        ///< see above; 0 for families with integer scales
+  uint8_t shared;     ///< see above; 0 for families with integer scales
   uint8_t table[16];  ///< table families: value + 128
 };
 

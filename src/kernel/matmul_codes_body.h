@@ -206,8 +206,8 @@ LOWBIT_INLINE void add_tile(const Tile (&tile)[P], const ActivationTile* x, Floa
   }
 }
 
-/// Memory is read at full speed only when it is asked for ahead: hardware gives up at each change of pace between headers
-/// and tiles. Addresses beyond the matrix are ignored.
+/// Memory is read at full speed only when it is asked for ahead: hardware gives up at each change of pace between
+/// headers and tiles. Addresses beyond the matrix are ignored.
 template <Family F>
 LOWBIT_INLINE void prefetch(const uint8_t* planes, int tile, int header) {
   constexpr FamilyTraits kTraits = traits(F);
@@ -294,13 +294,15 @@ LOWBIT_INLINE void store_groups(const StoredTile<F>& unit, Bytes& to) {
 template <Family F, typename Rule, typename Bytes>
 void decode_tiles(const uint8_t* chunk, int half, int64_t tiles, int shared, Table table, Bytes* out) {
   const uint8_t* chunks[1] = {chunk};
-  for_tiles<F, 1, 1>(chunks, half, tiles, shared, table, [&](const StoredTile<F>(&unit)[1], int64_t i) LOWBIT_INLINE_LAMBDA {
-    store_groups<F, Rule, 0>(unit[0], out[i]);
-    for (int s = 0; s < StoredTile<F>::kParts; ++s) {
-      store_floats(out[i].floats[s], unit[0].scale(s));
-      if constexpr (StoredTile<F>::kMinima) store_floats(out[i].floats[StoredTile<F>::kParts + s], unit[0].minimum(s));
-    }
-  });
+  for_tiles<F, 1, 1>(chunks, half, tiles, shared, table,
+                     [&](const StoredTile<F>(&unit)[1], int64_t i) LOWBIT_INLINE_LAMBDA {
+                       store_groups<F, Rule, 0>(unit[0], out[i]);
+                       for (int s = 0; s < StoredTile<F>::kParts; ++s) {
+                         store_floats(out[i].floats[s], unit[0].scale(s));
+                         if constexpr (StoredTile<F>::kMinima)
+                           store_floats(out[i].floats[StoredTile<F>::kParts + s], unit[0].minimum(s));
+                       }
+                     });
 }
 
 }  // namespace

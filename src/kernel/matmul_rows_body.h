@@ -49,7 +49,19 @@ struct Ahead {
       for (int p = 0; p < kManyPanels; ++p) __builtin_prefetch(at + p * stride, 0, 2);
     }
   }
+  /// Of the same lines the part that one of `parts` runs of steps asks for.
+  LOWBIT_INLINE Ahead part(int64_t i, int64_t parts) const {
+    const int64_t begin = lines * i / parts;
+    return {at + 64 * begin, stride, lines * (i + 1) / parts - begin};
+  }
 };
+
+/// Lines of `count` tiles of a panel, from the start of a chunk on.
+inline int64_t lines_of(FamilyTraits t, int64_t count, int shared) {
+  const int rest = static_cast<int>(count % kChunkTiles);
+  const int64_t whole = count / kChunkTiles * chunk_bytes(t, kChunkTiles, shared);
+  return (whole + (rest == 0 ? 0 : chunk_bytes(t, rest, shared))) / 64;
+}
 
 /// `count` decoded tiles of P units by T tokens of a group of `width`, added to out (or put there, if they are the
 /// first).
@@ -99,12 +111,11 @@ void matmul_rows(const PackedView& w, int64_t begin, int64_t end, const Activati
   using Rule = DecodedRule<kTraits.bits, kTraits.table>;
   TileBytes<kParts, kMinima> decoded[kBlockUnits][kBlockTiles];
   const auto* activations = static_cast<const ActivationTile*>(x.data);
-  const int64_t tiles = w.cols / kTileCols;
+  const int64_t tiles = w.cols / kTileCols, panel_bytes = static_cast<int64_t>(w.panel_bytes);
   for (int64_t from = 0; from < tiles; from += kBlockTiles) {
     const int64_t count = tiles - from < kBlockTiles ? tiles - from : kBlockTiles;
     const uint64_t offset = static_cast<uint64_t>(from / kChunkTiles * chunk_bytes(kTraits, kChunkTiles, w.shared));
-    const int64_t lines = (count / kChunkTiles * chunk_bytes(kTraits, kChunkTiles, w.shared) +
-                           (count % kChunkTiles == 0 ? 0 : chunk_bytes(kTraits, static_cast<int>(count % kChunkTiles), w.shared))) / 64;
+    const int64_t lines = lines_of(kTraits, count, w.shared);
     for (int64_t unit = begin * kHalves; unit < end * kHalves; unit += kBlockUnits) {
       const int64_t units = end * kHalves - unit < kBlockUnits ? end * kHalves - unit : kBlockUnits;
       for (int64_t u = 0; u < units; ++u) {
@@ -112,9 +123,9 @@ void matmul_rows(const PackedView& w, int64_t begin, int64_t end, const Activati
         decode_tiles<F, Rule>(panel + offset, static_cast<int>((unit + u) % kHalves), count, w.shared, table,
                               decoded[u]);
       }
-      const int64_t next = unit + kBlockUnits < end * kHalves && x.tokens <= kFewTokens ? unit + kBlockUnits : -1;
-      const int64_t steps = kManyParts * ((x.tokens + kTokens - 1) / kTokens);
-      for (int64_t token = 0, tokens = 0, step = 0; token < x.tokens; token += tokens, ++step) {
+      const bool more = unit + kBlockUnits < end * kHalves && x.tokens <= kFewTokens;
+      const int64_t visits = kManyParts * ((x.tokens + kTokens - 1) / kTokens);  // of a panel's units
+      for (int64_t token = 0, tokens = 0, visit = 0; token < x.tokens; token += tokens, visit += kManyParts) {
         const int64_t group = token / kGroup * kGroup, left = x.tokens - group;
         const int64_t width = left < kGroup ? left : kGroup, rest = group + width - token;
         tokens = rest < kTokens ? rest : kTokens;
@@ -124,15 +135,10 @@ void matmul_rows(const PackedView& w, int64_t begin, int64_t end, const Activati
         for (int64_t u = 0; u < units; u += kManyUnits) {
           const int64_t row = (unit + u) * kRows;
           const auto multiply = u + kManyUnits <= units ? two : one;
-          Ahead ahead{};
-          if (next >= 0) {
-            const int64_t part = u % kHalves / kManyUnits + kManyParts * step;
-            const int64_t first_line = lines * part / steps;
-            ahead = {w.data + static_cast<uint64_t>((next + u) / kHalves) * w.panel_bytes + offset + 64 * first_line,
-                     static_cast<int64_t>(w.panel_bytes), lines * (part + 1) / steps - first_line};
-          }
+          const Ahead next{w.data + (unit + kBlockUnits + u) / kHalves * panel_bytes + offset, panel_bytes,
+                           more ? lines : 0};
           multiply(decoded + u, count, offset_shift(kTraits), of_group, width, from == 0, out + token * stride + row,
-                   stride, w.rows - row, ahead);
+                   stride, w.rows - row, next.part(visit + u % kHalves / kManyUnits, visits));
         }
       }
     }

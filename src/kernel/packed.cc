@@ -208,8 +208,8 @@ struct Source {
   }
 };
 
-/// The largest `shared` for which the blocks of 2^shared neighbouring tiles have the same header in each row: files whose
-/// groups are longer than a tile. Found at once where there is nothing to share.
+/// The largest `shared` for which the blocks of 2^shared neighbouring tiles have the same header in each row: files
+/// whose groups are longer than a tile. Found at once where there is nothing to share.
 int shared_scales(const Source& source, ThreadPool& pool) {
   static_assert(1 << kMostShared == kChunkTiles);
   const Encoding& encoding = source.encoding;
@@ -388,7 +388,8 @@ PackedMatrix pack_matrix(const Encoding& encoding, int64_t rows, int64_t cols, c
     const int count = static_cast<int>(std::min<int64_t>(kPanelRows, rows - panel * kPanelRows));
     // Of whole float panels only the padding behind the last column is not written below.
     const bool covered = t.is_float && count == kPanelRows;
-    const uint64_t written = covered ? static_cast<uint64_t>(cols) * kPanelRows * float_size(matrix.view().family) : uint64_t{0};
+    const uint64_t written =
+        covered ? static_cast<uint64_t>(cols) * kPanelRows * float_size(matrix.view().family) : uint64_t{0};
     std::memset(out + written, 0, matrix.view().panel_bytes - written);
     if (t.is_float) {
       pack_float_panel(source, panel * kPanelRows, count, out);

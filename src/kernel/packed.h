@@ -64,13 +64,13 @@ PackedMatrix pack_matrix(const Encoding& encoding, int64_t rows, int64_t cols, c
 /// Panels of this size that are kept and read at once: some megabytes.
 int64_t panels_together(uint64_t panel_bytes);
 
-/// Memory that a packed matrix of that encoding and shape holds at most: less if neighbouring tiles share scales. Throws
-/// as pack_matrix.
+/// Memory that a packed matrix of that encoding and shape holds at most: less if neighbouring tiles share scales.
+/// Throws as pack_matrix.
 uint64_t packed_bytes(const Encoding& encoding, int64_t rows, int64_t cols);
 
-/// A matrix that pack_matrix made of the same encoding and shape, with that `shared` of its view, from the bytes that it
-/// had: `read` is called for each panels_together(), from several threads. Kernels stay within bounds whatever the bytes
-/// are. Throws as pack_matrix, and for a `shared` that cannot be.
+/// A matrix that pack_matrix made of the same encoding and shape, with that `shared` of its view, from the bytes that
+/// it had: `read` is called for each panels_together(), from several threads. Kernels stay within bounds whatever the
+/// bytes are. Throws as pack_matrix, and for a `shared` that cannot be.
 PackedMatrix read_matrix(const Encoding& encoding, int64_t rows, int64_t cols, int shared, const ReadPanels& read,
                          ThreadPool& pool);
 

@@ -113,7 +113,8 @@ std::optional<PackedMatrix> RepackCache::find(const TensorInfo& tensor, ThreadPo
       if (piece >= hashes->size() || (*hashes)[piece] != hash_of(out)) fail("{}: damaged", where);
     };
     return read_matrix(*tensor.encoding, tensor.rows(), tensor.cols(),
-                       static_cast<int>(std::clamp<int64_t>(json_at<int64_t>(entry, "shared", where), -1, 99)), read, pool);
+                       static_cast<int>(std::clamp<int64_t>(json_at<int64_t>(entry, "shared", where), -1, 99)), read,
+                       pool);
   } catch (const Error& e) {
     // The next run makes a new one: what is right of this one is still of use now.
     std::error_code ignored;
@@ -139,12 +140,8 @@ void RepackCache::keep(const TensorInfo& tensor, const PackedMatrix& matrix, Thr
     writer_.reset();
     return;
   }
-  matrices_[tensor.name] = {{"encoding", tensor.encoding->name},
-                            {"rows", tensor.rows()},
-                            {"cols", tensor.cols()},
-                            {"shared", matrix.view().shared},
-                            {"offset", end_},
-                            {"hashes", hashes}};
+  matrices_[tensor.name] = {{"encoding", tensor.encoding->name}, {"rows", tensor.rows()}, {"cols", tensor.cols()},
+                            {"shared", matrix.view().shared},    {"offset", end_},        {"hashes", hashes}};
   end_ = (end_ + matrix.bytes() + kAlignment - 1) / kAlignment * kAlignment;
 }
 

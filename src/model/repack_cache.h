@@ -1,8 +1,9 @@
 // Packed weights kept on disk, so that a model is ready once they are read.
 //
-// A file of the cache: "LWBPACK1", the directory's offset and length (u64 each), packed matrices from byte 4096 on, each
-// at a multiple of 4096, and the directory in JSON:
-//   {"key": ..., "matrices": {NAME: {"encoding", "rows", "cols", "shared", "offset", "hashes": [of each panels_together()]}}}
+// A file of the cache: "LWBPACK1", the directory's offset and length (u64 each), packed matrices from byte 4096 on,
+// each at a multiple of 4096, and the directory in JSON:
+//   {"key": ..., "matrices": {NAME: {"encoding", "rows", "cols", "shared", "offset", "hashes": [of each
+//   panels_together()]}}}
 #pragma once
 
 #include <filesystem>

@@ -111,8 +111,8 @@ LayerWeights load_layer(const ModelSource& source, int i, ThreadPool& pool, uint
   return layer;
 }
 
-void load_output(const ModelSource& source, ThreadPool& pool, std::vector<float>& norm, Linear& matrix,
-                 uint64_t& bytes, RepackCache* cache) {
+void load_output(const ModelSource& source, ThreadPool& pool, std::vector<float>& norm, Linear& matrix, uint64_t& bytes,
+                 RepackCache* cache) {
   const ModelConfig& c = source.config;
   Loader load(source, pool, cache);
   norm = load.vector({Role::OutputNorm}, c.hidden);

@@ -48,8 +48,8 @@ LayerWeights load_layer(const ModelSource& source, int layer, ThreadPool& pool, 
                         RepackCache* cache = nullptr);
 
 /// The norm and the matrix that make logits of hidden states, packed; `bytes` grows by their memory.
-void load_output(const ModelSource& source, ThreadPool& pool, std::vector<float>& norm, Linear& matrix,
-                 uint64_t& bytes, RepackCache* cache = nullptr);
+void load_output(const ModelSource& source, ThreadPool& pool, std::vector<float>& norm, Linear& matrix, uint64_t& bytes,
+                 RepackCache* cache = nullptr);
 
 /// Reads and packs every weight but the embedding (unless tied), dropping the source's pages as it goes. Rows of q and
 /// k that GGUF keeps in interleaved rotary order come out in Hugging Face's order: the forward pass knows only that

@@ -62,7 +62,8 @@ class FakeMachine {
 
 TEST(Numa, TakesNodesWithProcessorsOfThisProcess) {
   const std::string ours = std::to_string(available_processors().front());
-  EXPECT_THAT(FakeMachine("0-1", {ours, "1000-1003"}).nodes(), ElementsAre(ElementsAre(available_processors().front())));
+  EXPECT_THAT(FakeMachine("0-1", {ours, "1000-1003"}).nodes(),
+              ElementsAre(ElementsAre(available_processors().front())));
   EXPECT_THAT(FakeMachine("0-1", {"", ours}).nodes(), ElementsAre(ElementsAre(available_processors().front())))
       << "a node of memory alone";
   EXPECT_THAT(FakeMachine("0-1", {ours}).nodes(), ElementsAre(ElementsAre(available_processors().front())));
