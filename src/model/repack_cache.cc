@@ -25,11 +25,23 @@ std::filesystem::path resolved(const std::filesystem::path& path) {
   return error ? std::filesystem::absolute(path) : out;
 }
 
+/// The files with weights, and those that say how to read them.
+std::vector<std::filesystem::path> files_of(const ModelSource& source) {
+  std::vector<std::filesystem::path> files = source.store->files();
+  if (std::filesystem::is_directory(source.path)) {
+    for (const auto& entry : std::filesystem::directory_iterator(source.path)) {
+      if (entry.path().extension() == ".json") files.push_back(entry.path());
+    }
+  }
+  std::ranges::sort(files);
+  return files;
+}
+
 /// Tells a model's files as they are now, and the layout.
 std::string key_of(const ModelSource& source) {
   Hash hash;
   hash.add(std::to_string(kLayoutVersion));
-  for (const std::filesystem::path& file : source.store->files()) {
+  for (const std::filesystem::path& file : files_of(source)) {
     hash.add(resolved(file).string());
     hash.add(std::to_string(std::filesystem::file_size(file)));
     hash.add(std::to_string(std::filesystem::last_write_time(file).time_since_epoch().count()));

@@ -134,6 +134,10 @@ def packed_weights_are_kept(folder):
         assert str(kept[0]) in told_second and "warning" not in told_second, told_second
         same = ["eval", folder / name, "--text", TEXT, "--chunks", 2, "-c", 128]
         assert lowbit_json(*same)["perplexity"] == lowbit_json(*same, "--repack-cache", cache)["perplexity"]
+        if (folder / name).is_dir():  # what says how to read the weights counts as well
+            (folder / name / "config.json").touch()
+            assert "packed before" not in lowbit(*job, "--repack-cache", cache)[1]
+            assert "packed before" in lowbit(*job, "--repack-cache", cache)[1]
         # A file that was tampered with, and a folder that cannot be: one warning, and the same answer.
         bytes_ = bytearray(kept[0].read_bytes())
         bytes_[5000] ^= 255
