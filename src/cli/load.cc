@@ -29,7 +29,7 @@ LoadedModel load_model(const ModelSource& source, ThreadPool& pool, const LoadOp
   std::optional<RepackCache> cache;
   if (!options.repack_cache.empty()) cache.emplace(options.repack_cache, source);
   const bool from_cache = cache && cache->filled();
-  LoadedModel out{Transformer(source, pool, scales, cache ? &*cache : nullptr), 0, from_cache};
+  LoadedModel out{Transformer(source, pool, scales, cache ? &*cache : nullptr), 0};
   out.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   if (cache && !cache->note().empty()) fmt::print(stderr, "warning: --repack-cache: {}\n", cache->note());
   if (told) {

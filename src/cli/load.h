@@ -17,8 +17,7 @@ void add_load_options(CLI::App* command, LoadOptions& options);
 
 struct LoadedModel {
   Transformer model;
-  double seconds;
-  bool from_cache;  ///< packed weights were on disk
+  double seconds;  ///< that it took
 };
 
 /// `told`: says on standard error what memory it needs beside `context_bytes` of keys and values and what there is, and

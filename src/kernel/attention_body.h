@@ -49,8 +49,8 @@ struct Codes {
   }
   Vec key(int i, int p, Vec scale) const { return mul(load_int8(keys + i * kKeyBlock + p), scale); }
   Vec value(int p, int d) const {
-    const int64_t bytes = dim + dim / kKvScaled * 2;
-    return mul(load_int8(values + p * bytes + d), set1(value_scales[p * value_scale_row(dim) + d / kKvScaled]));
+    return mul(load_int8(values + p * value_bytes(KvType::Q8_0, dim) + d),
+               set1(value_scales[p * value_scale_row(dim) + d / kKvScaled]));
   }
   Vec value(int p, int d, int) const { return value(p, d); }
 };
