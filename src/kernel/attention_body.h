@@ -16,28 +16,29 @@ constexpr int registers_for(int rows) {
 
 /// A block of keys and values as they are stored: element i of the keys of 16 positions from p on, elements d to d + 16
 /// (or fewer: `width`) of the value of position p. `Scale` is what kKvScaled elements of those keys share.
-struct Halves {
-  const uint16_t *keys, *values;
+template <typename Element, bool kBrain = false>
+struct Plain {
+  const Element *keys, *values;
   int64_t dim;
   struct Scale {};
   Scale key_scale(int, int) const { return {}; }
-  Vec key(int i, int p, Scale) const { return load_f16(keys + i * kKeyBlock + p); }
-  Vec value(int p, int d) const { return load_f16(values + p * dim + d); }
-  Vec value(int p, int d, int width) const { return load_f16(values + p * dim + d, width); }
-};
-struct BrainHalves {
-  const uint16_t *keys, *values;
-  int64_t dim;
-  struct Scale {};
-  Scale key_scale(int, int) const { return {}; }
-  Vec key(int i, int p, Scale) const { return load_bf16(keys + i * kKeyBlock + p); }
-  Vec value(int p, int d) const { return load_bf16(values + p * dim + d); }
+  Vec key(int i, int p, Scale) const { return get(keys + i * kKeyBlock + p); }
+  Vec value(int p, int d) const { return get(values + p * dim + d); }
   Vec value(int p, int d, int width) const {
-    uint16_t copy[16] = {};
-    for (int i = 0; i < width; ++i) copy[i] = values[p * dim + d + i];
-    return load_bf16(copy);
+    if (width == 16) return value(p, d);
+    Element some[16] = {};
+    for (int i = 0; i < width; ++i) some[i] = values[p * dim + d + i];
+    return get(some);
   }
+
+ private:
+  static Vec get(const float* p) { return load(p); }
+  static Vec get(const uint16_t* p) { return kBrain ? load_bf16(p) : load_f16(p); }
 };
+using Halves = Plain<uint16_t>;
+using BrainHalves = Plain<uint16_t, true>;
+using Singles = Plain<float>;  ///< Q8_0 decoded, for many rows
+
 /// Q8_0, for few rows.
 struct Codes {
   const uint8_t *keys, *values;
@@ -53,16 +54,6 @@ struct Codes {
                set1(value_scales[p * value_scale_row(dim) + d / kKvScaled]));
   }
   Vec value(int p, int d, int) const { return value(p, d); }
-};
-/// Q8_0 decoded, for many rows.
-struct Singles {
-  const float *keys, *values;
-  int64_t dim;
-  struct Scale {};
-  Scale key_scale(int, int) const { return {}; }
-  Vec key(int i, int p, Scale) const { return load(keys + i * kKeyBlock + p); }
-  Vec value(int p, int d) const { return load(values + p * dim + d); }
-  Vec value(int p, int d, int width) const { return load(values + p * dim + d, width); }
 };
 
 struct AttentionRow {

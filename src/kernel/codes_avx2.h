@@ -91,16 +91,20 @@ struct DirectDot {
 };
 template <int kBits, bool kTable>
 using DotRule = DirectDot;
+template <int kBits, bool kTable>
+using DecodedRule = DirectDot;
 #else
 /// Products of 2 columns are 16-bit sums, saturated: a pair is at most 2 * 127 * (2^bits - 1), so kStep groups of 4
 /// columns are added up before they are widened. Codes of 8 bits are too large: they enter as signed numbers of at most
-/// 128, whose sign goes to the activation, so that a pair stays within 2 * 128 * 127.
-template <bool kAreSigned, int kGroups>
+/// 128, whose sign goes to the activation, so that a pair stays within 2 * 128 * 127. Those from a table are never -128
+/// and can take the activation's sign (kTakeSigns): its magnitude serves all rows.
+template <bool kAreSigned, int kGroups, bool kTakeSigns>
 struct DotInWords {
   static constexpr bool kSigned = kAreSigned, kInWords = true, kInSquares = false;
   static constexpr int kStep = kGroups;
   using Words = Ints;
   LOWBIT_INLINE static Ints products(Ints codes, Ints four) {
+    if constexpr (kTakeSigns) return _mm256_maddubs_epi16(_mm256_abs_epi8(four), _mm256_sign_epi8(codes, four));
     if constexpr (kSigned) return _mm256_maddubs_epi16(_mm256_abs_epi8(codes), _mm256_sign_epi8(four, codes));
     return _mm256_maddubs_epi16(codes, four);
   }
@@ -114,14 +118,13 @@ struct DotInWords {
     return now(_mm256_add_epi32(dot, _mm256_madd_epi16(words, _mm256_set1_epi16(1))));
   }
 };
-template <int kBits, bool kTable>
-using DotRule = DotInWords<kBits == 8 || kTable, kBits == 8 || kTable ? 1
-                                                 : kBits <= 4         ? 8
-                                                 : kBits == 5         ? 4
-                                                                      : 2>;
-#endif
+/// Groups that may be added up in 16 bits.
+constexpr int steps(int bits, bool table) { return bits == 8 || table ? 1 : bits <= 4 ? 8 : bits == 5 ? 4 : 2; }
 /// How codes decoded to bytes are multiplied.
 template <int kBits, bool kTable>
-using DecodedRule = DotRule<kBits, kTable>;
+using DecodedRule = DotInWords<kBits == 8 || kTable, steps(kBits, kTable), false>;
+template <int kBits, bool kTable>
+using DotRule = DotInWords<kBits == 8 || kTable, steps(kBits, kTable), kTable>;
+#endif
 
 }  // namespace

@@ -9,13 +9,12 @@
 //                          tiles have one between them, so that g = n / 2^shared, rounded up
 //           sub-scales:    d f16[16], dmin f16[16] if minima; scale i8[n][s][16], minimum u8[n][s][16] if minima
 //                          (s = 1 or 2 per tile); 2-bit codes have scale | minimum << 4 in one u8[n][s][16] instead
+//           of 3 bits:     scales + 32, in six bits: the lower four of both of a tile, from bit 0 on, in one u8[8][16],
+//                          the upper two of both of tiles t and t + 4 in one u8[4][16], then d f16[16]
 //           padded to a multiple of 64 bytes
-//   tile    its planes, the 4-bit (or 8-bit or 2-bit) plane first. Columns come in 8 groups of 4; byte 4 r + k of a
-//           64-byte vector belongs to row r and the k-th column of a group:
-//             8 bits  [8][64]  vector g is group g
-//             4 bits  [4][64]  vector g: group g in the low nibbles, group g + 4 in the high ones
-//             2 bits  [2][64]  vector i: group 4 i + f in bits 2 f
-//             1 bit   [1][64]  bit g is group g
+//   tile    as many vectors of 64 bytes as codes have bits. Columns come in 8 groups of 4; byte 4 r + k of a vector
+//           belongs to row r and the k-th column of a group. A byte holds whole codes from bit 0 on, and of 3, 5 and 6
+//           bits what is left holds pieces of the last groups' codes: see pieces_of().
 //
 // Codes are unsigned. A weight is scale * code - minimum; without minima it is scale * (code - 2^(bits-1)), or, for a
 // table, scale * (table[code] - 128). A minimum may be stored as a zero point: it is scale * zero then, exactly. Codes
@@ -27,7 +26,7 @@
 namespace lowbit {
 
 /// To be raised whenever these bytes come to mean something else: packed weights are kept on disk.
-inline constexpr int kLayoutVersion = 1;
+inline constexpr int kLayoutVersion = 2;
 
 inline constexpr int kPanelRows = 16;
 inline constexpr int kTileCols = 32;
@@ -98,10 +97,41 @@ static constexpr int offset_shift(FamilyTraits t) { return t.table ? 7 : t.bits 
 /// Bytes of a tile's codes; a multiple of 64.
 static constexpr int tile_bytes(FamilyTraits t) { return kPanelRows * kTileCols * t.bits / 8; }
 
+/// Bits [to, to + count) of a code are bits [from, from + count) of a byte of vector `vector`.
+struct Piece {
+  int vector, from, to, count;
+};
+struct Pieces {
+  int count;
+  Piece piece[3];  ///< from bit 0 of the code on
+};
+/// Where the codes of a group of columns are; most are in one piece, as putting pieces together takes time.
+static constexpr Pieces pieces_of(int bits, int group) {
+  const int whole = 8 / bits;  // codes in a byte
+  if (group < bits * whole) return {1, {{group % bits, group / bits * bits, 0, bits}}};
+  switch (bits) {
+    case 3:
+      return group == 6 ? Pieces{2, {{0, 6, 0, 2}, {2, 6, 2, 1}}} : Pieces{2, {{1, 6, 0, 2}, {2, 7, 2, 1}}};
+    case 5:
+      return group == 5   ? Pieces{2, {{0, 5, 0, 3}, {1, 5, 3, 2}}}
+             : group == 6 ? Pieces{2, {{2, 5, 0, 3}, {3, 5, 3, 2}}}
+                          : Pieces{3, {{4, 5, 0, 3}, {1, 7, 3, 1}, {3, 7, 4, 1}}};
+    default:  // 6
+      return group == 6 ? Pieces{3, {{0, 6, 0, 2}, {1, 6, 2, 2}, {2, 6, 4, 2}}}
+                        : Pieces{3, {{3, 6, 0, 2}, {4, 6, 2, 2}, {5, 6, 4, 2}}};
+  }
+}
+
 // Where the parts of a chunk of `tiles` tiles lie.
 static constexpr int scales_at(FamilyTraits t) { return t.sub_scales == 0 ? 0 : t.minima ? 64 : 32; }
 static constexpr int scales_bytes(FamilyTraits t) {  ///< of one tile, or of those that share them
   return t.sub_scales == 0 ? 2 * kPanelRows : t.sub_scales * kPanelRows;
+}
+/// Whether integer scales are stored in six bits. Chunks are whole then.
+static constexpr bool split_scales(FamilyTraits t) { return t.bits == 3 && t.sub_scales == 2; }
+inline constexpr int kUpperScalesAt = kPanelRows * kChunkTiles;
+static constexpr int d_at(FamilyTraits t) {
+  return split_scales(t) ? kUpperScalesAt + kPanelRows * kChunkTiles / 2 : 0;
 }
 static constexpr int scale_groups(int tiles, int shared) { return (tiles + (1 << shared) - 1) >> shared; }
 static constexpr int minima_at(FamilyTraits t, int tiles, int shared) {
@@ -109,10 +139,40 @@ static constexpr int minima_at(FamilyTraits t, int tiles, int shared) {
 }
 static constexpr int header_bytes(FamilyTraits t, int tiles, int shared) {
   const bool separate = t.minima && (t.bits != 2 || t.sub_scales == 0);
-  return (minima_at(t, tiles, shared) + (separate ? scale_groups(tiles, shared) * scales_bytes(t) : 0) + 63) / 64 * 64;
+  const int end = split_scales(t)
+                      ? d_at(t) + 2 * kPanelRows
+                      : minima_at(t, tiles, shared) + (separate ? scale_groups(tiles, shared) * scales_bytes(t) : 0);
+  return (end + 63) / 64 * 64;
 }
 static constexpr int chunk_bytes(FamilyTraits t, int tiles, int shared) {
   return header_bytes(t, tiles, shared) + tiles * tile_bytes(t);
+}
+
+/// Bytes of `tiles` tiles of a panel, from the start of a chunk on.
+static constexpr uint64_t tiles_bytes(FamilyTraits t, int64_t tiles, int shared) {
+  const int rest = static_cast<int>(tiles % kChunkTiles);
+  const auto whole =
+      static_cast<uint64_t>(tiles / kChunkTiles) * static_cast<uint64_t>(chunk_bytes(t, kChunkTiles, shared));
+  return whole + (rest == 0 ? 0 : static_cast<uint64_t>(chunk_bytes(t, rest, shared)));
+}
+
+/// Bits of the upper part of a split scale that belong to part `s` of a tile begin there.
+static constexpr int upper_scale_bit(int tile, int s) { return tile / 4 * 4 + 2 * s; }
+static inline int split_scale(const uint8_t* chunk, int tile, int s, int row) {
+  const int lower = chunk[kPanelRows * tile + row] >> (4 * s) & 15;
+  const int upper = chunk[kUpperScalesAt + kPanelRows * (tile % 4) + row] >> upper_scale_bit(tile, s) & 3;
+  return (lower | upper << 4) - 32;
+}
+
+/// The code of one row and column of a tile.
+static inline int code_at(int bits, const uint8_t* tile, int row, int col) {
+  const Pieces pieces = pieces_of(bits, col / 4);
+  int code = 0;
+  for (int i = 0; i < pieces.count; ++i) {
+    const Piece& p = pieces.piece[i];
+    code |= (tile[64 * p.vector + 4 * row + col % 4] >> p.from & ((1 << p.count) - 1)) << p.to;
+  }
+  return code;
 }
 
 /// A packed matrix as kernels see it.

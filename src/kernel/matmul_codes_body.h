@@ -27,25 +27,34 @@ LOWBIT_INLINE Ints field(Ints bytes) {
 }
 
 /// The codes of group kGroup, unsigned: byte 4 r + k is row r, column 4 kGroup + k.
-template <int kBits, int kGroup>
-LOWBIT_INLINE Ints load_group(const uint8_t* planes) {
-  if constexpr (kBits == 8) return load_bytes(planes + 64 * kGroup);
-  constexpr int kLow = kBits >= 4 ? 4 : 0;  // bits that the 4-bit plane gives
-  Ints code = zero();
-  if constexpr (kLow == 4) {
-    code = field<kGroup / 4 * 4, 4>(load_bytes(planes + 64 * (kGroup % 4)));
-    planes += 256;
-  }
-  if constexpr (kBits == 2 || kBits == 3 || kBits == 6) {
-    const Ints bits = load_bytes(planes + 64 * (kGroup / 4));
-    constexpr int kFrom = kGroup % 4 * 2;
-    code = kLow == 4 ? or_masked(code, move_bits<kFrom, kLow>(bits), every_byte(3 << kLow)) : field<kFrom, 2>(bits);
-    planes += 128;
-  }
-  if constexpr (kBits % 2 == 1) {
-    code = or_masked(code, move_bits<kGroup, kBits - 1>(load_bytes(planes)), every_byte(1 << (kBits - 1)));
+template <int kBits, int kGroup, int kPiece = 0>
+LOWBIT_INLINE Ints load_group(const uint8_t* vectors, Ints code = zero()) {
+  constexpr Pieces kPieces = pieces_of(kBits, kGroup);
+  if constexpr (kPiece < kPieces.count) {
+    constexpr Piece p = kPieces.piece[kPiece];
+    const Ints bytes = load_bytes(vectors + 64 * p.vector);
+    if constexpr (kBits == 8) return bytes;
+    if constexpr (kPiece == 0) {
+      code = field<p.from, p.count>(bytes);
+    } else {
+      code = or_masked(code, move_bits<p.from, p.to>(bytes), every_byte(((1 << p.count) - 1) << p.to));
+    }
+    return load_group<kBits, kGroup, kPiece + 1>(vectors, code);
   }
   return code;
+}
+
+/// A chunk's split scales become bytes, [part][tile][row].
+constexpr int kPartScales = kChunkTiles * kPanelRows;
+template <int kVector = 0>
+LOWBIT_INLINE void join_scales(const uint8_t* chunk, uint8_t* out) {
+  constexpr int kSize = static_cast<int>(sizeof(Ints)), kAt = kVector * kSize, kTile = kAt / kPanelRows;
+  const Ints lower = load_bytes(chunk + kAt), upper = load_bytes(chunk + kUpperScalesAt + kAt % (kPartScales / 2));
+  const Ints first = or_masked(field<0, 4>(lower), move_bits<upper_scale_bit(kTile, 0), 4>(upper), every_byte(48));
+  const Ints second = or_masked(field<4, 4>(lower), move_bits<upper_scale_bit(kTile, 1), 4>(upper), every_byte(48));
+  store_bytes(out + kAt, bytes_minus<32>(first));
+  store_bytes(out + kPartScales + kAt, bytes_minus<32>(second));
+  if constexpr (kAt + kSize < kPartScales) join_scales<kVector + 1>(chunk, out);
 }
 
 /// What multiplies the dots and sums of a unit's tile.
@@ -59,7 +68,7 @@ struct Scales {
   /// `first` is the unit's first row in its panel.
   LOWBIT_INLINE void begin_chunk(const uint8_t* chunk, int first) {
     if constexpr (kTraits.sub_scales == 0) return;
-    d = load_halves(chunk + 2 * first);
+    d = load_halves(chunk + d_at(kTraits) + 2 * first);
     if constexpr (kTraits.minima) dmin = load_halves(chunk + 2 * kPanelRows + 2 * first);
   }
   /// `chunk` is that of the tile.
@@ -71,6 +80,12 @@ struct Scales {
       scale[0] = load_halves(scales + 2 * first);
       if constexpr (kTraits.minima) minimum[0] = load_halves(minima + 2 * first);
       if constexpr (kTraits.zeros) minimum[0] = mul(minimum[0], scale[0]);
+      return;
+    }
+    if constexpr (split_scales(kTraits)) {  // `chunk` is what join_scales() made of it
+      for (int s = 0; s < kParts; ++s) {
+        scale[s] = mul(d, to_floats(widen_signed(chunk + kPartScales * s + kPanelRows * tile + first)));
+      }
       return;
     }
     for (int s = 0; s < kParts; ++s) {
@@ -93,15 +108,15 @@ struct StoredTile {
   static constexpr int kParts = Scales<F>::kParts;
   static constexpr bool kMinima = kTraits.minima;
   using Rule = DotRule<kTraits.bits, kTraits.table>;
-  const uint8_t* planes;
-  Table table;
+  const uint8_t* vectors;
+  Table table;  ///< of table_of()
   Scales<F> scales;
 
   /// The codes as they enter products.
   template <int kGroup>
   LOWBIT_INLINE Ints group() const {
-    Ints codes = load_group<kTraits.bits, kGroup>(planes);
-    if constexpr (kTraits.table) codes = look_up(table, codes);
+    Ints codes = load_group<kTraits.bits, kGroup>(vectors);
+    if constexpr (kTraits.table) return look_up(table, codes);
     if constexpr (Rule::kSigned) codes = bytes_minus<1 << offset_shift(kTraits)>(codes);
     return codes;
   }
@@ -113,6 +128,15 @@ struct StoredTile {
     return ints_left(every_int(minus_sum), offset_shift(kTraits));
   }
 };
+
+/// The values as they enter products of stored tiles: signed if the rule takes signed codes.
+template <Family F>
+LOWBIT_INLINE Table table_of(const PackedView& w) {
+  constexpr int kOffset = StoredTile<F>::Rule::kSigned ? 1 << offset_shift(traits(F)) : 0;
+  alignas(16) uint8_t values[16];
+  for (int i = 0; i < 16; ++i) values[i] = static_cast<uint8_t>(w.table[i] - kOffset);
+  return load_table(values);
+}
 
 /// A unit's tile decoded to one byte a code and to floats: scale of each part, then minimum of each part.
 template <int kParts, bool kMinima>
@@ -209,12 +233,12 @@ LOWBIT_INLINE void add_tile(const Tile (&tile)[P], const ActivationTile* x, Floa
 /// Memory is read at full speed only when it is asked for ahead: hardware gives up at each change of pace between
 /// headers and tiles. Addresses beyond the matrix are ignored.
 template <Family F>
-LOWBIT_INLINE void prefetch(const uint8_t* planes, int tile, int header) {
+LOWBIT_INLINE void prefetch(const uint8_t* vectors, int tile, int header) {
   constexpr FamilyTraits kTraits = traits(F);
   if (tile == 0) {
-    for (int i = 64; i <= header; i += 64) __builtin_prefetch(planes + kAhead - i);
+    for (int i = 64; i <= header; i += 64) __builtin_prefetch(vectors + kAhead - i);
   }
-  for (int i = 0; i < tile_bytes(kTraits); i += 64) __builtin_prefetch(planes + kAhead + i);
+  for (int i = 0; i < tile_bytes(kTraits); i += 64) __builtin_prefetch(vectors + kAhead + i);
 }
 
 /// Calls f(the P units of each of N panels from `half` on, index) for tiles [0, tiles) from chunk[n] on.
@@ -223,17 +247,23 @@ LOWBIT_INLINE void for_tiles(const uint8_t* (&chunk)[N], int half, int64_t tiles
   constexpr FamilyTraits kTraits = traits(F);
   const int shared = kTraits.sub_scales == 0 ? shares : 0;
   StoredTile<F> unit[N * P];
+  alignas(64) uint8_t joined[N][split_scales(kTraits) ? 2 * kPartScales : 1];
   for (int64_t done = 0; done < tiles; done += kChunkTiles) {
     const int count = tiles - done < kChunkTiles ? static_cast<int>(tiles - done) : kChunkTiles;
     const int header = header_bytes(kTraits, count, shared);
+    const uint8_t* scales[N];
+    for (int n = 0; n < N; ++n) {
+      scales[n] = split_scales(kTraits) ? joined[n] : chunk[n];
+      if constexpr (split_scales(kTraits)) join_scales(chunk[n], joined[n]);
+    }
     for (int u = 0; u < N * P; ++u) unit[u].scales.begin_chunk(chunk[u / P], (half + u % P) * kRows);
     for (int i = 0; i < count; ++i) {
       for (int u = 0; u < N * P; ++u) {
-        const uint8_t* planes = chunk[u / P] + header + i * tile_bytes(kTraits);
-        if (u % P == 0) prefetch<F>(planes, i, header);
-        unit[u].planes = planes + (half + u % P) * 4 * kRows;
+        const uint8_t* vectors = chunk[u / P] + header + i * tile_bytes(kTraits);
+        if (u % P == 0) prefetch<F>(vectors, i, header);
+        unit[u].vectors = vectors + (half + u % P) * 4 * kRows;
         unit[u].table = table;
-        unit[u].scales.read(chunk[u / P], count, i, shared, (half + u % P) * kRows);
+        unit[u].scales.read(scales[u / P], count, i, shared, (half + u % P) * kRows);
       }
       f(unit, done + i);
     }

@@ -20,7 +20,7 @@ void matmul_many(const PackedView& w, int64_t begin, int64_t end, const Activati
 
 template <Family F>
 void matmul_of(const PackedView& w, int64_t begin, int64_t end, const ActivationView& x, float* out, int64_t stride) {
-  const Table table = load_table(w.table);
+  const Table table = table_of<F>(w);
   if (x.tokens > kTokens) return matmul_many<F>(w, begin, end, x, table, out, stride);
   const auto* activations = static_cast<const ActivationTile*>(x.data);
   // Of the fewest bits arithmetic takes longest, not memory.

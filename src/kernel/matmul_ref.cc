@@ -33,8 +33,10 @@ void read_scales(FamilyTraits t, const uint8_t* chunk, int tiles, int shared, in
     for (int s = 0; s < t.sub_scales; ++s) {
       const int at = (tile * t.sub_scales + s) * kPanelRows + row;
       const uint8_t byte = chunk[scales_at(t) + at];
-      const int scale = t.bits == 2 ? byte & 15 : static_cast<int8_t>(byte);
-      out.scale[s][row] = f16_at(chunk + 2 * row) * static_cast<float>(scale);
+      const int scale = t.bits == 2       ? byte & 15
+                        : split_scales(t) ? split_scale(chunk, tile, s, row)
+                                          : static_cast<int8_t>(byte);
+      out.scale[s][row] = f16_at(chunk + d_at(t) + 2 * row) * static_cast<float>(scale);
       if (!t.minima) continue;
       const int minimum = t.bits == 2 ? byte >> 4 : chunk[minima_at(t, tiles, shared) + at];
       out.minimum[s][row] = f16_at(chunk + 2 * kPanelRows + 2 * row) * static_cast<float>(minimum);
@@ -43,24 +45,10 @@ void read_scales(FamilyTraits t, const uint8_t* chunk, int tiles, int shared, in
 }
 
 /// codes[row][column] of a tile, through the table if there is one.
-void read_codes(const PackedView& w, FamilyTraits t, const uint8_t* planes, uint8_t codes[kPanelRows][kTileCols]) {
+void read_codes(const PackedView& w, FamilyTraits t, const uint8_t* vectors, uint8_t codes[kPanelRows][kTileCols]) {
   for (int row = 0; row < kPanelRows; ++row) {
     for (int c = 0; c < kTileCols; ++c) {
-      const int group = c / 4, byte = 4 * row + c % 4;
-      const uint8_t* plane = planes;
-      int code = 0, shift = 0;
-      if (t.bits == 8) code = plane[64 * group + byte];
-      if (t.bits >= 4 && t.bits < 8) {
-        code = plane[64 * (group % 4) + byte] >> (4 * (group / 4)) & 15;
-        plane += 256;
-        shift = 4;
-      }
-      if (t.bits == 2 || t.bits == 3 || t.bits == 6) {
-        code |= (plane[64 * (group / 4) + byte] >> (2 * (group % 4)) & 3) << shift;
-        plane += 128;
-        shift += 2;
-      }
-      if (t.bits % 2 == 1) code |= (plane[byte] >> group & 1) << shift;
+      const int code = code_at(t.bits, vectors, row, c);
       codes[row][c] = t.table ? w.table[code] : static_cast<uint8_t>(code);
     }
   }

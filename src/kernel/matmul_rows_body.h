@@ -7,7 +7,7 @@ constexpr int kBlockTiles = 32 * kPanelRows / kRows;
 static_assert(kBlockTiles % kChunkTiles == 0);
 static_assert(kManyUnits == 2);  // what is left over is one
 /// Tokens up to which waiting for weights matters.
-constexpr int64_t kFewTokens = 64;
+constexpr int64_t kWaitingTokens = 64;
 /// Units that are decoded at once.
 constexpr int kBlockUnits = 4 * kManyUnits;
 
@@ -55,13 +55,6 @@ struct Ahead {
     return {at + 64 * begin, stride, lines * (i + 1) / parts - begin};
   }
 };
-
-/// Lines of `count` tiles of a panel, from the start of a chunk on.
-inline int64_t lines_of(FamilyTraits t, int64_t count, int shared) {
-  const int rest = static_cast<int>(count % kChunkTiles);
-  const int64_t whole = count / kChunkTiles * chunk_bytes(t, kChunkTiles, shared);
-  return (whole + (rest == 0 ? 0 : chunk_bytes(t, rest, shared))) / 64;
-}
 
 /// `count` decoded tiles of P units by T tokens of a group of `width`, added to out (or put there, if they are the
 /// first).
@@ -114,8 +107,8 @@ void matmul_rows(const PackedView& w, int64_t begin, int64_t end, const Activati
   const int64_t tiles = w.cols / kTileCols, panel_bytes = static_cast<int64_t>(w.panel_bytes);
   for (int64_t from = 0; from < tiles; from += kBlockTiles) {
     const int64_t count = tiles - from < kBlockTiles ? tiles - from : kBlockTiles;
-    const uint64_t offset = static_cast<uint64_t>(from / kChunkTiles * chunk_bytes(kTraits, kChunkTiles, w.shared));
-    const int64_t lines = lines_of(kTraits, count, w.shared);
+    const uint64_t offset = tiles_bytes(kTraits, from, w.shared);
+    const int64_t lines = static_cast<int64_t>(tiles_bytes(kTraits, count, w.shared) / 64);
     for (int64_t unit = begin * kHalves; unit < end * kHalves; unit += kBlockUnits) {
       const int64_t units = end * kHalves - unit < kBlockUnits ? end * kHalves - unit : kBlockUnits;
       for (int64_t u = 0; u < units; ++u) {
@@ -123,7 +116,7 @@ void matmul_rows(const PackedView& w, int64_t begin, int64_t end, const Activati
         decode_tiles<F, Rule>(panel + offset, static_cast<int>((unit + u) % kHalves), count, w.shared, table,
                               decoded[u]);
       }
-      const bool more = unit + kBlockUnits < end * kHalves && x.tokens <= kFewTokens;
+      const bool more = unit + kBlockUnits < end * kHalves && x.tokens <= kWaitingTokens;
       const int64_t visits = kManyParts * ((x.tokens + kTokens - 1) / kTokens);  // of a panel's units
       for (int64_t token = 0, tokens = 0, visit = 0; token < x.tokens; token += tokens, visit += kManyParts) {
         const int64_t group = token / kGroup * kGroup, left = x.tokens - group;

@@ -94,10 +94,7 @@ bool panel_size(Family family, int64_t cols, int shared, uint64_t& bytes) {
     bytes = (n * kPanelRows * float_size(family) + 63) / 64 * 64;
     return true;
   }
-  const uint64_t tiles = n / kTileCols;
-  bytes = tiles / kChunkTiles * static_cast<uint64_t>(chunk_bytes(t, kChunkTiles, shared));
-  const int rest = static_cast<int>(tiles % kChunkTiles);
-  if (rest != 0) bytes += static_cast<uint64_t>(chunk_bytes(t, rest, shared));
+  bytes = tiles_bytes(t, cols / kTileCols, shared);
   return true;
 }
 
@@ -108,91 +105,84 @@ uint16_t get16(const uint8_t* in) {
   return value;
 }
 
-/// Puts the codes of one row's 32 columns into the planes of a tile, 4 columns at a time.
-void put_codes(FamilyTraits t, uint8_t* tile, int row, const uint8_t* codes) {
-  uint32_t groups[8];
+/// Puts the codes of one row's 32 columns into a tile, 4 columns at a time.
+template <int kBits>
+void put_codes_of(uint8_t* tile, int row, const uint8_t* codes) {
+  uint32_t groups[8], vectors[kBits] = {};
   std::memcpy(groups, codes, sizeof groups);
-  uint8_t* out = tile + 4 * row;
-  const auto put = [&](int vector, uint32_t word) { std::memcpy(out + 64 * vector, &word, sizeof word); };
-  if (t.bits == 8) {
-    for (int g = 0; g < 8; ++g) put(g, groups[g]);
-    return;
-  }
-  int shift = 0;
-  if (t.bits >= 4) {
-    for (int g = 0; g < 4; ++g) put(g, (groups[g] & 0x0f0f0f0fu) | (groups[g + 4] & 0x0f0f0f0fu) << 4);
-    out += 256;
-    shift = 4;
-  }
-  if (t.bits == 2 || t.bits == 3 || t.bits == 6) {
-    for (int i = 0; i < 2; ++i) {
-      uint32_t word = 0;
-      for (int f = 0; f < 4; ++f) word |= (groups[4 * i + f] >> shift & 0x03030303u) << (2 * f);
-      put(i, word);
+  const auto put = [&]<int kGroup>(std::integral_constant<int, kGroup>) {
+    constexpr Pieces kPieces = pieces_of(kBits, kGroup);
+    for (int i = 0; i < kPieces.count; ++i) {
+      const Piece& p = kPieces.piece[i];
+      vectors[p.vector] |= (groups[kGroup] >> p.to & 0x01010101u * ((1u << p.count) - 1)) << p.from;
     }
-    out += 128;
-    shift += 2;
-  }
-  if (t.bits % 2 == 1) {
-    uint32_t word = 0;
-    for (int g = 0; g < 8; ++g) word |= (groups[g] >> shift & 0x01010101u) << g;
-    put(0, word);
+  };
+  [&]<int... kGroups>(std::integer_sequence<int, kGroups...>) { (put(std::integral_constant<int, kGroups>()), ...); }
+  (std::make_integer_sequence<int, 8>());
+  for (int v = 0; v < kBits; ++v) std::memcpy(tile + 64 * v + 4 * row, &vectors[v], sizeof vectors[v]);
+}
+
+void put_codes(int bits, uint8_t* tile, int row, const uint8_t* codes) {
+  switch (bits) {
+    case 2:
+      return put_codes_of<2>(tile, row, codes);
+    case 3:
+      return put_codes_of<3>(tile, row, codes);
+    case 4:
+      return put_codes_of<4>(tile, row, codes);
+    case 5:
+      return put_codes_of<5>(tile, row, codes);
+    case 6:
+      return put_codes_of<6>(tile, row, codes);
+    default:
+      return put_codes_of<8>(tile, row, codes);
   }
 }
 
-int get_code(FamilyTraits t, const uint8_t* tile, int row, int col) {
-  const int group = col / 4, byte = 4 * row + col % 4;
-  if (t.bits == 8) return tile[64 * group + byte];
-  int code = 0, shift = 0;
-  if (t.bits >= 4) {
-    code = tile[64 * (group % 4) + byte] >> (4 * (group / 4)) & 15;
-    tile += 256;
-    shift = 4;
+/// The integer scales of one row's block of 256.
+void put_sub_scales(const Encoding& encoding, FamilyTraits t, const BlockHeader& header, uint8_t* chunk, int tiles,
+                    int row) {
+  put16(chunk + d_at(t) + 2 * row, header.d);
+  if (t.minima) put16(chunk + 2 * kPanelRows + 2 * row, header.dmin);
+  for (int s = 0; s < encoding.sub_blocks(); ++s) {
+    const int scale = header.scale[static_cast<size_t>(s)], at = s * kPanelRows + row;
+    const uint8_t minimum = header.min[static_cast<size_t>(s)];
+    if (split_scales(t)) {
+      const int tile = s / 2, stored = scale + 32;
+      chunk[kPanelRows * tile + row] |= static_cast<uint8_t>((stored & 15) << (4 * (s % 2)));
+      chunk[kUpperScalesAt + kPanelRows * (tile % 4) + row] |=
+          static_cast<uint8_t>(stored >> 4 << upper_scale_bit(tile, s % 2));
+      continue;
+    }
+    chunk[scales_at(t) + at] = static_cast<uint8_t>(t.bits == 2 ? scale | minimum << 4 : scale);
+    if (t.minima && t.bits != 2) chunk[minima_at(t, tiles, 0) + at] = minimum;
   }
-  if (t.bits == 2 || t.bits == 3 || t.bits == 6) {
-    code |= (tile[64 * (group / 4) + byte] >> (2 * (group % 4)) & 3) << shift;
-    tile += 128;
-    shift += 2;
-  }
-  if (t.bits % 2 == 1) code |= (tile[byte] >> group & 1) << shift;
-  return code;
 }
 
 /// One row's block of the source into a chunk (or, for blocks of 32, into tile `tile` of a chunk of `tiles`).
 void put_block(const Encoding& encoding, FamilyTraits t, const std::byte* block, uint8_t* chunk, int tiles, int shared,
                int tile, int row) {
   BlockHeader header;
-  std::array<uint8_t, kMaxBlock> codes{};
+  std::array<uint8_t, kMaxBlock> codes;
   encoding.unpack(block, header, codes.data());
   if (t.sub_scales == 0) {
-    // The header's own form of a minimum differs between encodings; the grid's does not, and is exactly binary16.
-    const BlockGrid grid = encoding.grid(header);
     const int at = ((tile >> shared) * kPanelRows + row) * 2;
-    put16(chunk + at, f32_to_f16(grid.scale[0]));
+    put16(chunk + at, header.d);
     if (t.minima) {
-      put16(chunk + minima_at(t, tiles, shared) + at, t.zeros ? header.dmin : f32_to_f16(grid.min[0]));
+      // A minimum's own form differs between encodings; the grid's does not, and is exactly binary16.
+      const uint16_t minimum = t.zeros ? header.dmin : f32_to_f16(encoding.grid(header).min[0]);
+      put16(chunk + minima_at(t, tiles, shared) + at, minimum);
     }
   } else {
-    put16(chunk + 2 * row, header.d);
-    if (t.minima) put16(chunk + 2 * kPanelRows + 2 * row, header.dmin);
-    const size_t subs = static_cast<size_t>(encoding.sub_blocks());
-    for (size_t s = 0; s < subs; ++s) {
-      uint8_t* scale = chunk + scales_at(t) + s * kPanelRows + static_cast<size_t>(row);
-      *scale = static_cast<uint8_t>(header.scale[s]);
-      if (!t.minima) continue;
-      if (t.bits == 2) {
-        *scale |= static_cast<uint8_t>(header.min[s] << 4);
-      } else {
-        chunk[minima_at(t, tiles, shared) + static_cast<int>(s) * kPanelRows + row] = header.min[s];
-      }
-    }
+    put_sub_scales(encoding, t, header, chunk, tiles, row);
   }
-  uint8_t* planes = chunk + header_bytes(t, tiles, shared) + tile * tile_bytes(t);
-  if (t.bits == 8) {  // code 0 stands for the encoding's lowest level; the layout's for -128
-    for (uint8_t& code : codes) code = static_cast<uint8_t>(code + 128 + encoding.levels[0]);
-  }
-  for (int i = 0; i < encoding.block; i += kTileCols, planes += tile_bytes(t)) {
-    put_codes(t, planes, row, codes.data() + i);
+  uint8_t* vectors = chunk + header_bytes(t, tiles, shared) + tile * tile_bytes(t);
+  for (int i = 0; i < encoding.block; i += kTileCols, vectors += tile_bytes(t)) {
+    uint8_t* of_tile = codes.data() + i;
+    // Code 0 stands for the encoding's lowest level; the layout's for -128.
+    for (int c = 0; c < kTileCols && t.bits == 8; ++c)
+      of_tile[c] = static_cast<uint8_t>(of_tile[c] + 128 + encoding.levels[0]);
+    put_codes(t.bits, vectors, row, of_tile);
   }
 }
 
@@ -214,16 +204,15 @@ int shared_scales(const Source& source, ThreadPool& pool) {
   static_assert(1 << kMostShared == kChunkTiles);
   const Encoding& encoding = source.encoding;
   if (encoding.block != kTileCols) return 0;
+  // Blocks of 32 begin with their header, a scale and a minimum if there is one, in binary16.
+  const size_t header = encoding.has_min ? 4 : 2;
   std::atomic<int> least = kMostShared;
   pool.run(source.rows, [&](int64_t row, int) {
     const std::byte* in = source.row(row);
-    BlockHeader headers[kChunkTiles];
-    std::array<uint8_t, kMaxBlock> codes;
+    const auto block = [&](int64_t tile) { return in + tile * encoding.block_bytes; };
     int shared = least;
-    for (int64_t tile = 0; tile < source.cols / kTileCols && shared > 0; ++tile, in += encoding.block_bytes) {
-      const BlockHeader& header = headers[tile % kChunkTiles];
-      encoding.unpack(in, headers[tile % kChunkTiles], codes.data());
-      while (shared > 0 && header != headers[(tile >> shared << shared) % kChunkTiles]) --shared;
+    for (int64_t tile = 0; tile < source.cols / kTileCols && shared > 0; ++tile) {
+      while (shared > 0 && std::memcmp(block(tile), block(tile >> shared << shared), header) != 0) --shared;
     }
     for (int seen = least; shared < seen && !least.compare_exchange_weak(seen, shared);) {
     }
@@ -298,9 +287,9 @@ void pack_panel(const Source& source, FamilyTraits t, int shared, int64_t first_
 /// scale * code - minimum of one row of a tile, in binary32, as decode() computes it.
 void unpack_row(const PackedView& view, FamilyTraits t, const uint8_t* chunk, int tiles, int tile, int row,
                 float* out) {
-  const uint8_t* planes = chunk + header_bytes(t, tiles, view.shared) + tile * tile_bytes(t);
+  const uint8_t* vectors = chunk + header_bytes(t, tiles, view.shared) + tile * tile_bytes(t);
   for (int c = 0; c < kTileCols; ++c) {
-    int code = get_code(t, planes, row, c);
+    int code = code_at(t.bits, vectors, row, c);
     if (t.table) code = view.table[code];
     if (has_offset(t)) code -= 1 << offset_shift(t);
     float scale, minimum = 0;
@@ -312,13 +301,15 @@ void unpack_row(const PackedView& view, FamilyTraits t, const uint8_t* chunk, in
     } else {
       const int at = (tile * t.sub_scales + c * t.sub_scales / kTileCols) * kPanelRows + row;
       int s = static_cast<int8_t>(chunk[scales_at(t) + at]), m = 0;
-      if (t.bits == 2) {
+      if (split_scales(t)) {
+        s = split_scale(chunk, tile, c * t.sub_scales / kTileCols, row);
+      } else if (t.bits == 2) {
         m = chunk[scales_at(t) + at] >> 4;
         s &= 15;
       } else if (t.minima) {
         m = chunk[minima_at(t, tiles, view.shared) + at];
       }
-      scale = f16_to_f32(get16(chunk + 2 * row)) * static_cast<float>(s);
+      scale = f16_to_f32(get16(chunk + d_at(t) + 2 * row)) * static_cast<float>(s);
       if (t.minima) minimum = f16_to_f32(get16(chunk + 2 * kPanelRows + 2 * row)) * static_cast<float>(m);
     }
     out[c] = scale * static_cast<float>(code) - minimum;

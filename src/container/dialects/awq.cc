@@ -1,5 +1,7 @@
 // AWQ: 4-bit codes with integer zero points. "gemm" files keep weights transposed, packed along the outputs in an order
 // that suits its CUDA kernel; "gemv" files keep rows, packed along the inputs.
+#include <algorithm>
+
 #include "base/error.h"
 #include "container/checks.h"
 #include "container/dialects/pieces.h"
@@ -46,8 +48,7 @@ class Awq final : public Dialect {
       const int64_t zero_words = padded_zero_words(groups);
       for (int64_t r = 0; r < m.rows; ++r) {
         const uint32_t* row = codes.data() + r * (m.cols / kLanes);
-        for (int64_t c = 0; c < m.cols; ++c)
-          m.codes[r * m.cols + c] = static_cast<uint8_t>(get_field(row, 1, c, kBits));
+        get_fields(row, m.cols, kBits, m.codes.data() + r * m.cols);
         for (int64_t g = 0; g < groups; ++g) {
           m.zeros[r * groups + g] = static_cast<float>(get_field(zeros.data() + r * zero_words, 1, g, kBits));
           m.scales[r * groups + g] = scales[r * zero_words * kLanes + g];
@@ -55,9 +56,7 @@ class Awq final : public Dialect {
       }
       return m;
     }
-    for (int64_t c = 0; c < m.cols; ++c) {
-      for (int64_t r = 0; r < m.rows; ++r) m.codes[r * m.cols + c] = field(codes, c * m.rows, r);
-    }
+    turn_codes(codes, m);
     for (int64_t g = 0; g < groups; ++g) {
       for (int64_t r = 0; r < m.rows; ++r) m.zeros[r * groups + g] = field(zeros, g * m.rows, r);
     }
@@ -117,6 +116,31 @@ class Awq final : public Dialect {
 
   static uint8_t field(const std::vector<uint32_t>& words, int64_t first, int64_t row) {
     return static_cast<uint8_t>(words[static_cast<size_t>(first / kLanes + row / kLanes)] >> shift_of(row) & 15);
+  }
+
+  /// gemm's words [cols][rows / 8] to rows of codes, in blocks that fit into a near cache: whole columns would touch a
+  /// line of memory for each code.
+  static void turn_codes(const std::vector<uint32_t>& words, GroupMatrix& m) {
+    constexpr int64_t kWords = 16, kCols = 64;
+    const int64_t row_words = m.rows / kLanes;
+    uint8_t block[kWords * kLanes][kCols];
+    for (int64_t first = 0; first < row_words; first += kWords) {
+      const int64_t some = std::min(kWords, row_words - first);
+      for (int64_t begin = 0; begin < m.cols; begin += kCols) {
+        const int64_t count = std::min(kCols, m.cols - begin);
+        for (int64_t w = 0; w < some; ++w) {
+          for (int64_t c = 0; c < count; ++c) {
+            const uint32_t word = words[static_cast<size_t>((begin + c) * row_words + first + w)];
+            for (int64_t lane = 0; lane < kLanes; ++lane) {
+              block[w * kLanes + kOutputOfLane[lane]][c] = static_cast<uint8_t>(word >> (kBits * lane) & 15);
+            }
+          }
+        }
+        for (int64_t r = 0; r < some * kLanes; ++r) {
+          std::copy_n(block[r], count, m.codes.data() + (first * kLanes + r) * m.cols + begin);
+        }
+      }
+    }
   }
 
   /// A gemv row of zero points takes a multiple of 1, 2 or 4 words, by the group's size.

@@ -59,9 +59,7 @@ class CompressedTensors final : public Dialect {
       const std::vector<uint32_t> words = pieces.words("weight_packed");
       const int64_t row_words = words_for(m.cols, bits);
       for (int64_t r = 0; r < m.rows; ++r) {
-        for (int64_t c = 0; c < m.cols; ++c) {
-          m.codes[r * m.cols + c] = static_cast<uint8_t>(get_field(words.data() + r * row_words, 1, c, bits));
-        }
+        get_fields(words.data() + r * row_words, m.cols, bits, m.codes.data() + r * m.cols);
       }
     } else {
       const std::vector<uint8_t> stored = pieces.bytes("weight");

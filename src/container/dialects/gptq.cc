@@ -11,7 +11,7 @@ namespace lowbit {
 namespace dialects {
 namespace {
 
-constexpr int64_t kBatch = 32;  // columns whose codes fill whole words, whatever their bits
+constexpr int64_t kBatch = kFieldBatch;  // columns whose codes fill whole words
 
 bool known_bits(int64_t bits) { return bits == 2 || bits == 3 || bits == 4 || bits == 8; }
 
@@ -186,13 +186,15 @@ class Gptq final : public Dialect {
   }
 
   static void unpack_codes(const std::vector<uint32_t>& words, int bits, GroupMatrix& m) {
+    constexpr int64_t kRows = 64;  // whose codes are written side by side: all of a column would touch too many pages
     uint32_t batch[8];
-    for (int64_t c = 0; c < m.cols; c += kBatch) {
-      const uint32_t* from = words.data() + c * bits / 32 * m.rows;
-      for (int64_t r = 0; r < m.rows; ++r) {
-        for (int w = 0; w < bits; ++w) batch[w] = from[w * m.rows + r];
-        uint8_t* to = m.codes.data() + r * m.cols + c;
-        for (int64_t i = 0; i < kBatch; ++i) to[i] = static_cast<uint8_t>(get_field(batch, 1, i, bits));
+    for (int64_t first = 0; first < m.rows; first += kRows) {
+      for (int64_t c = 0; c < m.cols; c += kBatch) {
+        const uint32_t* from = words.data() + c * bits / 32 * m.rows;
+        for (int64_t r = first; r < std::min(m.rows, first + kRows); ++r) {
+          for (int w = 0; w < bits; ++w) batch[w] = from[w * m.rows + r];
+          get_batch(batch, bits, m.codes.data() + r * m.cols + c);
+        }
       }
     }
   }

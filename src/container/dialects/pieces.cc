@@ -9,6 +9,16 @@
 #include "container/checks.h"
 
 namespace lowbit::dialects {
+namespace {
+
+/// get_batch with shifts that are known when it is compiled.
+template <int kBits>
+void batch_of(const uint32_t* words, uint8_t* out) {
+#pragma GCC unroll 32
+  for (int64_t i = 0; i < kFieldBatch; ++i) out[i] = static_cast<uint8_t>(get_field(words, 1, i, kBits));
+}
+
+}  // namespace
 
 void Pieces::refuse_text(const std::string& text) const {
   fail("{}: module {}: {}", store_.where(), shown(module_), text);
@@ -89,6 +99,18 @@ std::vector<std::string> modules_with(const TensorStore& store, std::string_view
     }
   }
   return out;
+}
+
+void get_batch(const uint32_t* words, int bits, uint8_t* out) {
+  constexpr decltype(&batch_of<1>) kBatches[] = {batch_of<1>, batch_of<2>, batch_of<3>, batch_of<4>,
+                                                 batch_of<5>, batch_of<6>, batch_of<7>, batch_of<8>};
+  kBatches[bits - 1](words, out);
+}
+
+void get_fields(const uint32_t* words, int64_t count, int bits, uint8_t* out) {
+  int64_t i = 0;
+  for (; i + kFieldBatch <= count; i += kFieldBatch) get_batch(words + i * bits / 32, bits, out + i);
+  for (; i < count; ++i) out[i] = static_cast<uint8_t>(get_field(words, 1, i, bits));
 }
 
 std::vector<std::byte> floats_as(EncodingId type, const std::vector<float>& values) {

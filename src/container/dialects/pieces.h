@@ -59,6 +59,11 @@ inline uint32_t get_field(const uint32_t* words, int64_t stride, int64_t i, int 
   if (shift + bits > 32) value |= words[(at + 1) * stride] << (32 - shift);
   return value & ((1u << bits) - 1);
 }
+inline constexpr int64_t kFieldBatch = 32;  ///< fields that fill whole words, whatever their bits
+/// Those that start at `words`: kFieldBatch bytes. `bits` is 1 to 8.
+void get_batch(const uint32_t* words, int bits, uint8_t* out);
+/// All fields of a stream of `count`.
+void get_fields(const uint32_t* words, int64_t count, int bits, uint8_t* out);
 /// Puts a field into a stream that is 0 there.
 inline void put_field(uint32_t* words, int64_t stride, int64_t i, int bits, uint32_t value) {
   const int64_t at = i * bits / 32;
