@@ -10,7 +10,8 @@
 namespace lowbit {
 
 /// What is timed: `sequences` sequences side by side, each with `depth` tokens behind it, take up `prompt` tokens at
-/// once, then `generate` tokens one by one, one of each sequence in a pass.
+/// once, then `generate` tokens one by one, one of each sequence in a pass. A depth of more than 512 repeats the keys
+/// and values of the first 512 tokens.
 struct SpeedTest {
   int64_t prompt = 0, generate = 0, sequences = 1, depth = 0;
   KvType cache = KvType::F16;

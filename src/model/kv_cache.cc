@@ -1,5 +1,7 @@
 #include "model/kv_cache.h"
 
+#include <algorithm>
+#include <cstring>
 #include <new>
 
 #include "base/error.h"
@@ -38,6 +40,18 @@ KvCache::KvCache(const ModelConfig& config, int64_t capacity, KvType type)
   if (!data_) fail("no memory for a context of {} tokens: ask for a shorter one (-c)", capacity);
   head_bytes_ = static_cast<uint64_t>(head);
   bytes_ = static_cast<uint64_t>(bytes);
+}
+
+void KvCache::repeat(int64_t size) {
+  const uint64_t position = head_bytes_ / static_cast<uint64_t>((capacity_ + kKeyBlock - 1) / kKeyBlock * kKeyBlock);
+  for (int64_t head = 0; head < 2 * layers_ * kv_heads_; ++head) {
+    std::byte* begin = data_.get() + static_cast<uint64_t>(head) * head_bytes_;
+    for (int64_t at = size_; at < size; at += size_) {
+      const int64_t count = std::min(size_, (size - at + kKeyBlock - 1) / kKeyBlock * kKeyBlock);
+      std::memcpy(begin + static_cast<uint64_t>(at) * position, begin, static_cast<uint64_t>(count) * position);
+    }
+  }
+  size_ = std::max(size, size_);
 }
 
 }  // namespace lowbit

@@ -28,6 +28,9 @@ class KvCache {
   int64_t capacity() const { return capacity_; }
   /// Forgets the positions from `size` on. Precondition: 0 <= size <= this->size().
   void truncate(int64_t size) { size_ = size; }
+  /// Fills the positions up to `size` with copies of those there are, for measuring speed. Preconditions: those are
+  /// whole blocks of kKeyBlock, at least one; size <= capacity().
+  void repeat(int64_t size);
   uint64_t bytes() const { return bytes_; }
 
   /// Of a head, rotated: as store_position() and attention take them, or F32 [capacity, head_dim].

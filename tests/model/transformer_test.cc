@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 
+#include <cstring>
 #include <limits>
 
 #include "base/error.h"
@@ -379,6 +380,32 @@ TEST(LlamaCppScales, CoarsenOnlyWhereLlamaCppDoes) {
       EXPECT_GT(relative_error(b, c), relative_error(a, c));
       EXPECT_LT(relative_error(b, c), 0.1);
     }
+  }
+}
+
+TEST(KvCacheTest, RepeatsWhatItHolds) {
+  TinyOptions options;
+  options.config = tiny_config(256, 2, 80);
+  TinyModel tiny(options);
+  ThreadPool pool(2);
+  Transformer model(tiny.source, pool);
+  const ModelConfig& c = model.config();
+  for (const KvType type : {KvType::F16, KvType::Q8_0, KvType::F32}) {
+    KvCache cache(c, 200, type);
+    run(model, random_tokens(kKeyBlock, c.vocab), cache);
+    cache.repeat(150);
+    EXPECT_EQ(cache.size(), 150);
+    const auto block = static_cast<size_t>(kv_bytes(type, c.head_dim) / 2 * kKeyBlock);
+    for (int64_t layer = 0; layer < c.layers; ++layer) {
+      for (int64_t head = 0; head < c.kv_heads; ++head) {
+        for (const uint8_t* first : {cache.keys(layer, head), cache.values(layer, head)}) {
+          EXPECT_EQ(std::memcmp(first, first + block, block), 0);
+          EXPECT_EQ(std::memcmp(first, first + 2 * block, block), 0);
+        }
+      }
+    }
+    run(model, random_tokens(50, c.vocab), cache);  // goes on from there
+    EXPECT_EQ(cache.size(), 200);
   }
 }
 
