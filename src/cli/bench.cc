@@ -206,8 +206,8 @@ void add_bench(CLI::App& app, Common& common) {
   add_list(command, "-n,--predict,--n-gen", options->generates,
            "Tokens to generate (tg), a list; 0: none; default: 128", 0, kMostTokens);
   command->add_option("--pg", options->both, "Both in one: PROMPT,GENERATE; may be repeated")->allow_extra_args(false);
-  add_list(command, "-d,--depth,--n-depth", options->depths, "Tokens already in the context, a list; default: 0", 0,
-           kMostTokens);
+  add_list(command, "-d,--depth,--n-depth", options->depths,
+           "Tokens already in the context (those after 512 are copies), a list; default: 0", 0, kMostTokens);
   add_list(command, "--npl,--parallel", options->sequences, "Sequences side by side, a list; default: 1", 1, 1024);
   add_cache_type(command, options->cache);
   add_load_options(command, options->load);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <numeric>
 #include <stdexcept>
 #include <unordered_set>
 
@@ -12,6 +13,14 @@ namespace lowbit {
 namespace {
 
 constexpr size_t kRecent = 2;  // whoever streams through a model reads one matrix after another
+
+/// See StoredAs::group.
+int64_t neighbours(const GroupModule& m) {
+  if (m.format.span == GroupSpan::Strided || !m.group_of_column.empty()) return 0;
+  if (m.format.span == GroupSpan::Tensor || m.format.group == 0) return m.cols;
+  return m.format.span == GroupSpan::Flat ? std::gcd(m.format.group, m.cols)
+                                          : m.format.group;  // rows end within groups
+}
 
 }  // namespace
 
@@ -54,6 +63,7 @@ QuantizedStore::QuantizedStore(std::unique_ptr<TensorStore> pieces, std::unique_
     stored->format = describe(dialect_->name(), m);
     stored->column_order = module.lowering.column_order;
     stored->inputs = m.inputs;
+    stored->group = neighbours(m);
     for (const std::string& name : m.tensors) stored->bytes += pieces_->at(name).bytes;
     TensorInfo info;
     info.name = m.name + ".weight";

@@ -38,6 +38,7 @@ struct StoredAs {
   /// Column c of the tensor's data is column column_order[c] of the weight; empty: as it is. read_rows() undoes it.
   std::vector<int32_t> column_order;
   InputRounding inputs;
+  int64_t group = 0;  ///< neighbours in a row of the tensor's data that share a scale; 0: not known
 };
 
 struct TensorInfo {

@@ -93,7 +93,7 @@ struct Encoding {
   BlockGrid (*grid)(const BlockHeader& header);
   /// Block only. codes[block] (each < levels.size()) -> out[block_bytes].
   void (*pack)(const BlockHeader& header, const uint8_t* codes, std::byte* out);
-  /// Block only. in[block_bytes] -> header and codes[block].
+  /// Block only. in[block_bytes] -> header and codes[block]. A block of 32 begins with d, then dmin if has_min.
   void (*unpack)(const std::byte* in, BlockHeader& header, uint8_t* codes);
 
   /// Made at load from grouped weights (group_lower.h); found in no file, and no scheme.

@@ -42,7 +42,7 @@ class Run {
     for (KvCache& cache : caches_) {
       const Segment all{std::span(ids_).first(static_cast<size_t>(real)), &cache, real};
       model.forward({&all, 1});
-      if (real < test.depth) cache.repeat(test.depth);
+      if (real < test.depth) cache.repeat(test.depth, model.pool());
     }
   }
 

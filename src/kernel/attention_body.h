@@ -14,36 +14,46 @@ constexpr int registers_for(int rows) {
   return 4 * rows <= kAttentionRegisters ? 4 : 2 * rows <= kAttentionRegisters ? 2 : 1;
 }
 
+/// Asks for memory `offset` bytes behind p, which may be beyond its end.
+inline void prefetch_at(const void* p, int64_t offset) {
+  const uintptr_t address = reinterpret_cast<uintptr_t>(p) + static_cast<uintptr_t>(offset);
+  __builtin_prefetch(reinterpret_cast<const void*>(address), 0, 2);
+}
+
 /// A block of keys and values as they are stored: element i of the keys of 16 positions from p on, elements d to d + 16
 /// (or fewer: `width`) of the value of position p. `Scale` is what kKvScaled elements of those keys share.
-template <typename Element, bool kBrain = false>
+/// kAhead: bytes of the next block that are asked for at a time, keys and values in turn, 4 dim times while one is
+/// scored; 0: none. Few rows wait for memory.
+template <typename Element, bool kBrain, int kTheAhead>
 struct Plain {
   const Element *keys, *values;
   int64_t dim;
+  static constexpr int kAhead = kTheAhead;
   struct Scale {};
   Scale key_scale(int, int) const { return {}; }
   Vec key(int i, int p, Scale) const { return get(keys + i * kKeyBlock + p); }
   Vec value(int p, int d) const { return get(values + p * dim + d); }
   Vec value(int p, int d, int width) const {
-    if (width == 16) return value(p, d);
     Element some[16] = {};
     for (int i = 0; i < width; ++i) some[i] = values[p * dim + d + i];
     return get(some);
+  }
+  void ask_ahead(int64_t i) const {
+    prefetch_at(i % 2 == 0 ? keys : values, kKeyBlock * dim * int64_t{sizeof(Element)} + i / 2 * kAhead);
   }
 
  private:
   static Vec get(const float* p) { return load(p); }
   static Vec get(const uint16_t* p) { return kBrain ? load_bf16(p) : load_f16(p); }
 };
-using Halves = Plain<uint16_t>;
-using BrainHalves = Plain<uint16_t, true>;
-using Singles = Plain<float>;  ///< Q8_0 decoded, for many rows
+using Singles = Plain<float, false, 0>;  ///< Q8_0 decoded, for many rows
 
 /// Q8_0, for few rows.
 struct Codes {
   const uint8_t *keys, *values;
   const float* value_scales;  ///< [positions][value_scale_row(dim)]
   int64_t dim;
+  static constexpr int kAhead = 32 + 2;  // a code and a scale for each two bytes of halves
   using Scale = Vec;
   Vec key_scale(int i, int p) const {
     return load_f16(reinterpret_cast<const uint16_t*>(keys + kKeyBlock * dim) + i / kKvScaled * kKeyBlock + p);
@@ -54,6 +64,10 @@ struct Codes {
                set1(value_scales[p * value_scale_row(dim) + d / kKvScaled]));
   }
   Vec value(int p, int d, int) const { return value(p, d); }
+  void ask_ahead(int64_t i) const {
+    const int64_t block = key_block_bytes(KvType::Q8_0, dim);  // as many bytes as its values
+    prefetch_at(i % 2 == 0 ? keys : values, block + i / 2 * kAhead);
+  }
 };
 
 struct AttentionRow {
@@ -79,6 +93,9 @@ inline __attribute__((always_inline)) void score(const AttentionArgs& a, const A
     for (int i = scaled; i < end; ++i) {
       Vec key[N];
       for (int n = 0; n < N; ++n) key[n] = source.key(i, at + 16 * n, scale[n]);
+      if constexpr (Source::kAhead > 0) {
+        for (int n = 0; n < N; ++n) source.ask_ahead(at / 16 * a.head_dim + i * N + n);
+      }
       for (int r = 0; r < R; ++r) {
         const Vec q = set1(rows[r].q[i]);
         for (int n = 0; n < N; ++n) dot[r][n] = fma(q, key[n], dot[r][n]);
@@ -204,6 +221,19 @@ inline void decode_block(const AttentionArgs& a, const Codes& codes, int positio
   }
 }
 
+template <bool kBrain>
+void attend_halves(const AttentionArgs& a, AttentionRow* rows, int count, int64_t block, const uint8_t* keys,
+                   const uint8_t* values) {
+  const auto* key_halves = reinterpret_cast<const uint16_t*>(keys);
+  const auto* value_halves = reinterpret_cast<const uint16_t*>(values);
+  if (count <= kTileRows) {
+    const Plain<uint16_t, kBrain, 64> few{key_halves, value_halves, a.head_dim};
+    return attend_tiles<decltype(few), kTileRows>(a, rows, count, block, few);
+  }
+  const Plain<uint16_t, kBrain, 0> many{key_halves, value_halves, a.head_dim};
+  attend_tiles<decltype(many), kTileRows>(a, rows, count, block, many);
+}
+
 /// All rows over the block of positions that starts at `block`, of which `positions` are attended to by any.
 inline void attend_block(const AttentionArgs& a, AttentionRow* rows, int count, int64_t block, int positions) {
   const uint8_t* keys = a.k + block / kKeyBlock * key_block_bytes(a.type, a.head_dim);
@@ -218,12 +248,8 @@ inline void attend_block(const AttentionArgs& a, AttentionRow* rows, int count, 
     decode_block(a, codes, positions, a.room, decoded_values);
     return attend_tiles<Singles, kTileRows>(a, rows, count, block, {a.room, decoded_values, a.head_dim});
   }
-  const auto* key_halves = reinterpret_cast<const uint16_t*>(keys);
-  const auto* value_halves = reinterpret_cast<const uint16_t*>(values);
-  if (a.type == KvType::BF16) {
-    return attend_tiles<BrainHalves, kTileRows>(a, rows, count, block, {key_halves, value_halves, a.head_dim});
-  }
-  attend_tiles<Halves, kTileRows>(a, rows, count, block, {key_halves, value_halves, a.head_dim});
+  if (a.type == KvType::BF16) return attend_halves<true>(a, rows, count, block, keys, values);
+  attend_halves<false>(a, rows, count, block, keys, values);
 }
 
 inline int64_t first_position(const AttentionArgs& a, int64_t token) {

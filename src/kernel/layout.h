@@ -122,7 +122,7 @@ static constexpr Pieces pieces_of(int bits, int group) {
   }
 }
 
-// Where the parts of a chunk of `tiles` tiles lie.
+// Where the parts of a chunk of `tiles` tiles lie. scales_at() and minima_at() are not for split scales.
 static constexpr int scales_at(FamilyTraits t) { return t.sub_scales == 0 ? 0 : t.minima ? 64 : 32; }
 static constexpr int scales_bytes(FamilyTraits t) {  ///< of one tile, or of those that share them
   return t.sub_scales == 0 ? 2 * kPanelRows : t.sub_scales * kPanelRows;
@@ -158,10 +158,20 @@ static constexpr uint64_t tiles_bytes(FamilyTraits t, int64_t tiles, int shared)
 
 /// Bits of the upper part of a split scale that belong to part `s` of a tile begin there.
 static constexpr int upper_scale_bit(int tile, int s) { return tile / 4 * 4 + 2 * s; }
-static inline int split_scale(const uint8_t* chunk, int tile, int s, int row) {
+/// The integer scale of part `s` of a row's tile.
+static inline int sub_scale(FamilyTraits t, const uint8_t* chunk, int tile, int s, int row) {
+  if (!split_scales(t)) {
+    const uint8_t byte = chunk[scales_at(t) + (tile * t.sub_scales + s) * kPanelRows + row];
+    return t.bits == 2 ? byte & 15 : static_cast<int8_t>(byte);
+  }
   const int lower = chunk[kPanelRows * tile + row] >> (4 * s) & 15;
   const int upper = chunk[kUpperScalesAt + kPanelRows * (tile % 4) + row] >> upper_scale_bit(tile, s) & 3;
   return (lower | upper << 4) - 32;
+}
+/// Its integer minimum.
+static inline int sub_minimum(FamilyTraits t, const uint8_t* chunk, int tiles, int tile, int s, int row) {
+  const int at = (tile * t.sub_scales + s) * kPanelRows + row;
+  return t.bits == 2 ? chunk[scales_at(t) + at] >> 4 : chunk[minima_at(t, tiles, 0) + at];
 }
 
 /// The code of one row and column of a tile.

@@ -73,6 +73,12 @@ struct Scales {
   }
   /// `chunk` is that of the tile.
   LOWBIT_INLINE void read(const uint8_t* chunk, int tiles, int tile, int shared, int first) {
+    if constexpr (split_scales(kTraits)) {  // `chunk` is what join_scales() made of it
+      for (int s = 0; s < kParts; ++s) {
+        scale[s] = mul(d, to_floats(widen_signed(chunk + kPartScales * s + kPanelRows * tile + first)));
+      }
+      return;
+    }
     const int at_group = (tile >> shared) * scales_bytes(kTraits);
     const uint8_t* scales = chunk + scales_at(kTraits) + at_group;
     const uint8_t* minima = chunk + minima_at(kTraits, tiles, shared) + at_group;
@@ -80,12 +86,6 @@ struct Scales {
       scale[0] = load_halves(scales + 2 * first);
       if constexpr (kTraits.minima) minimum[0] = load_halves(minima + 2 * first);
       if constexpr (kTraits.zeros) minimum[0] = mul(minimum[0], scale[0]);
-      return;
-    }
-    if constexpr (split_scales(kTraits)) {  // `chunk` is what join_scales() made of it
-      for (int s = 0; s < kParts; ++s) {
-        scale[s] = mul(d, to_floats(widen_signed(chunk + kPartScales * s + kPanelRows * tile + first)));
-      }
       return;
     }
     for (int s = 0; s < kParts; ++s) {

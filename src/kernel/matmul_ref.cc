@@ -31,14 +31,10 @@ void read_scales(FamilyTraits t, const uint8_t* chunk, int tiles, int shared, in
       if (t.zeros) out.minimum[0][row] *= out.scale[0][row];
     }
     for (int s = 0; s < t.sub_scales; ++s) {
-      const int at = (tile * t.sub_scales + s) * kPanelRows + row;
-      const uint8_t byte = chunk[scales_at(t) + at];
-      const int scale = t.bits == 2       ? byte & 15
-                        : split_scales(t) ? split_scale(chunk, tile, s, row)
-                                          : static_cast<int8_t>(byte);
+      const int scale = sub_scale(t, chunk, tile, s, row);
       out.scale[s][row] = f16_at(chunk + d_at(t) + 2 * row) * static_cast<float>(scale);
       if (!t.minima) continue;
-      const int minimum = t.bits == 2 ? byte >> 4 : chunk[minima_at(t, tiles, shared) + at];
+      const int minimum = sub_minimum(t, chunk, tiles, tile, s, row);
       out.minimum[s][row] = f16_at(chunk + 2 * kPanelRows + 2 * row) * static_cast<float>(minimum);
     }
   }

@@ -124,7 +124,7 @@ void matmul_tiles(const PackedView& w, int64_t begin, int64_t end, const Activat
   int64_t shaped = 0;  // tokens that the tiles' shapes are for
   for (int64_t from = 0; from < tiles; from += kTileBlock) {
     const int64_t count = tiles - from < kTileBlock ? tiles - from : kTileBlock;
-    const uint64_t offset = static_cast<uint64_t>(from / kChunkTiles * chunk_bytes(kTraits, kChunkTiles, w.shared));
+    const uint64_t offset = tiles_bytes(kTraits, from, w.shared);
     for (int64_t panel = begin; panel < end; panel += kTilePanels) {
       const int64_t panels = end - panel < kTilePanels ? end - panel : kTilePanels;
       for (int64_t p = 0; p < panels; ++p) {

@@ -7,6 +7,8 @@
 #include <atomic>
 #include <cstdlib>
 #include <cstring>
+#include <type_traits>
+#include <utility>
 
 #include "base/error.h"
 #include "base/half.h"
@@ -299,18 +301,12 @@ void unpack_row(const PackedView& view, FamilyTraits t, const uint8_t* chunk, in
       if (t.minima) minimum = f16_to_f32(get16(chunk + minima_at(t, tiles, view.shared) + at));
       if (t.zeros) minimum *= scale;
     } else {
-      const int at = (tile * t.sub_scales + c * t.sub_scales / kTileCols) * kPanelRows + row;
-      int s = static_cast<int8_t>(chunk[scales_at(t) + at]), m = 0;
-      if (split_scales(t)) {
-        s = split_scale(chunk, tile, c * t.sub_scales / kTileCols, row);
-      } else if (t.bits == 2) {
-        m = chunk[scales_at(t) + at] >> 4;
-        s &= 15;
-      } else if (t.minima) {
-        m = chunk[minima_at(t, tiles, view.shared) + at];
-      }
+      const int part = c * t.sub_scales / kTileCols, s = sub_scale(t, chunk, tile, part, row);
       scale = f16_to_f32(get16(chunk + d_at(t) + 2 * row)) * static_cast<float>(s);
-      if (t.minima) minimum = f16_to_f32(get16(chunk + 2 * kPanelRows + 2 * row)) * static_cast<float>(m);
+      if (t.minima) {
+        minimum = f16_to_f32(get16(chunk + 2 * kPanelRows + 2 * row)) *
+                  static_cast<float>(sub_minimum(t, chunk, tiles, tile, part, row));
+      }
     }
     out[c] = scale * static_cast<float>(code) - minimum;
   }
@@ -391,8 +387,11 @@ PackedMatrix pack_matrix(const Encoding& encoding, int64_t rows, int64_t cols, c
   return matrix;
 }
 
-uint64_t packed_bytes(const Encoding& encoding, int64_t rows, int64_t cols) {
-  return PackedMatrix::of_shape(encoding, rows, cols, 0).bytes();
+uint64_t packed_bytes(const Encoding& encoding, int64_t rows, int64_t cols, int64_t group) {
+  int shared = 0;
+  const auto fits = [&](int64_t tiles) { return group >= cols || (group > 0 && group % (tiles * kTileCols) == 0); };
+  while (encoding.block == kTileCols && shared < kMostShared && fits(2 << shared)) ++shared;
+  return PackedMatrix::of_shape(encoding, rows, cols, shared).bytes();
 }
 
 int64_t panels_together(uint64_t panel_bytes) {

@@ -38,7 +38,7 @@ class PackedMatrix {
  private:
   friend PackedMatrix pack_matrix(const Encoding&, int64_t, int64_t, const std::byte*, const int64_t*, ThreadPool&);
   friend PackedMatrix read_matrix(const Encoding&, int64_t, int64_t, int, const ReadPanels&, ThreadPool&);
-  friend uint64_t packed_bytes(const Encoding&, int64_t, int64_t);
+  friend uint64_t packed_bytes(const Encoding&, int64_t, int64_t, int64_t);
   /// The matrix without its memory, and with memory that is not written yet.
   static PackedMatrix of_shape(const Encoding& encoding, int64_t rows, int64_t cols, int shared);
   static PackedMatrix with_memory(const Encoding& encoding, int64_t rows, int64_t cols, int shared);
@@ -64,9 +64,9 @@ PackedMatrix pack_matrix(const Encoding& encoding, int64_t rows, int64_t cols, c
 /// Panels of this size that are kept and read at once: some megabytes.
 int64_t panels_together(uint64_t panel_bytes);
 
-/// Memory that a packed matrix of that encoding and shape holds at most: less if neighbouring tiles share scales.
-/// Throws as pack_matrix.
-uint64_t packed_bytes(const Encoding& encoding, int64_t rows, int64_t cols);
+/// Memory that a packed matrix of that encoding and shape holds, if `group` neighbours in a row share a scale (0: not
+/// known). Throws as pack_matrix.
+uint64_t packed_bytes(const Encoding& encoding, int64_t rows, int64_t cols, int64_t group = 0);
 
 /// A matrix that pack_matrix made of the same encoding and shape, with that `shared` of its view, from the bytes that
 /// it had: `read` is called for each panels_together(), from several threads. Kernels stay within bounds whatever the

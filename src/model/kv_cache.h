@@ -6,6 +6,7 @@
 #include <memory>
 #include <string_view>
 
+#include "base/thread_pool.h"
 #include "kernel/ops.h"
 #include "model/config.h"
 
@@ -30,7 +31,7 @@ class KvCache {
   void truncate(int64_t size) { size_ = size; }
   /// Fills the positions up to `size` with copies of those there are, for measuring speed. Preconditions: those are
   /// whole blocks of kKeyBlock, at least one; size <= capacity().
-  void repeat(int64_t size);
+  void repeat(int64_t size, ThreadPool& pool);
   uint64_t bytes() const { return bytes_; }
 
   /// Of a head, rotated: as store_position() and attention take them, or F32 [capacity, head_dim].

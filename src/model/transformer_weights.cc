@@ -134,7 +134,7 @@ uint64_t weight_memory(const ModelSource& source) {
   uint64_t bytes = 0;
   const auto add = [&](const WeightId& id) {
     const TensorInfo& info = source.store->at(source.name(id));
-    bytes += packed_bytes(*info.encoding, info.rows(), info.cols());
+    bytes += packed_bytes(*info.encoding, info.rows(), info.cols(), info.stored ? info.stored->group : 0);
   };
   for (int i = 0; i < static_cast<int>(source.config.layers); ++i) {
     for (const LayerMatrix& matrix : kLayerMatrices) add({matrix.role, i});

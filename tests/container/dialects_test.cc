@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "container/dialects/dialect.h"
+#include "container/dialects/pieces.h"
 #include "container/quantized_store.h"
 
 namespace lowbit {
@@ -92,6 +93,11 @@ std::vector<Case> cases() {
                    },
                    {bits, GroupLevels::Integer, GroupZero::Float, GroupSpan::Flat, 32, EncodingId::F16}});
   }
+  out.push_back({"hqq_rows_end_within_groups",
+                 [] {
+                   return hqq_dialect({4, 128, EncodingId::F16});
+                 },
+                 {4, GroupLevels::Integer, GroupZero::Float, GroupSpan::Flat, 128, EncodingId::F16}});
   out.push_back({"eetq", eetq_dialect, rows(8, 0, GroupZero::Fixed)});
   const auto compressed = [](int bits, bool symmetric, bool packed, int64_t group) {
     return [=] {
@@ -125,11 +131,11 @@ std::vector<Case> cases() {
 
 constexpr int64_t kRows = 64, kCols = 192;
 
-GroupMatrix random_matrix(const GroupFormat& format, bool ordered) {
+GroupMatrix random_matrix(const GroupFormat& format, bool ordered, int64_t rows = kRows, int64_t cols = kCols) {
   GroupMatrix m;
   m.format = format;
-  m.rows = kRows;
-  m.cols = kCols;
+  m.rows = rows;
+  m.cols = cols;
   m.resize();
   std::mt19937 random(11);
   for (uint8_t& code : m.codes) code = static_cast<uint8_t>(random() % static_cast<unsigned>(format.codes()));
@@ -201,6 +207,12 @@ TEST_P(EachDialect, ShowsItsMatrixInAnEncodingWithKernels) {
   const GroupFormat& f = m.format;
   const bool exact = f.levels == GroupLevels::Integer && f.zero != GroupZero::Float && f.number != EncodingId::F32;
   EXPECT_LE(worst, exact ? 0 : f.levels == GroupLevels::NF4 ? 0.005F * most : 6e-4F * most);
+  const int64_t group = info.stored->group;
+  EXPECT_EQ(group == 0, GetParam().ordered);
+  for (int64_t i = 0; group > 0 && i < kRows * kCols; ++i) {
+    const int64_t r = i / kCols, c = i % kCols;
+    ASSERT_EQ(m.group_index(r, c), m.group_index(r, c - c % group)) << r << " " << c;
+  }
   const auto data = store.data(info);
   EXPECT_EQ(data.size(), info.bytes);
   store.drop(info);
@@ -208,6 +220,36 @@ TEST_P(EachDialect, ShowsItsMatrixInAnEncodingWithKernels) {
   ThreadPool pool(2);
   store.prepare(all, pool);
   EXPECT_EQ(store.data(info).size(), info.bytes);
+}
+
+/// Of more than one block of rows and of columns, and of blocks that are not full.
+TEST(TurnedCodes, OfAnyNumberOfRowsAndColumnsAreRead) {
+  const GroupFormat format{4, GroupLevels::Integer, GroupZero::Integer, GroupSpan::Row, 32, EncodingId::F16, 1};
+  for (const auto& [rows, cols] : {std::pair{160, 224}, {320, 96}, {32, 416}}) {
+    for (const bool awq : {false, true}) {
+      const GroupMatrix m = random_matrix(format, false, rows, cols);
+      GptqOptions gptq;
+      gptq.group = 32;
+      const auto dialect = awq ? awq_dialect({32}) : gptq_dialect(gptq);
+      const auto store = packed(*dialect, m);
+      EXPECT_EQ(dialect->read(*store, dialect->modules(*store).at(0)).codes, m.codes) << rows << " x " << cols;
+    }
+  }
+}
+
+TEST(Fields, AreReadAloneAsTogether) {
+  std::mt19937 random(3);
+  for (int bits = 1; bits <= 8; ++bits) {
+    for (const int64_t count : {1, 31, 32, 33, 100}) {
+      std::vector<uint32_t> words(static_cast<size_t>(dialects::words_for(count, bits)));
+      for (uint32_t& word : words) word = static_cast<uint32_t>(random());
+      std::vector<uint8_t> fields(static_cast<size_t>(count));
+      dialects::get_fields(words.data(), count, bits, fields.data());
+      for (int64_t i = 0; i < count; ++i) {
+        ASSERT_EQ(fields[static_cast<size_t>(i)], dialects::get_field(words.data(), 1, i, bits)) << bits << " " << i;
+      }
+    }
+  }
 }
 
 TEST_P(EachDialect, NamesThePieceThatIsMissingOrHasAnotherShape) {

@@ -44,6 +44,19 @@ TEST(SpeedTest, TheWorkOfAPassIsCountedExactly) {
   EXPECT_GE(result.fraction_of_limit(limits), 2 * least * mean / 6 * (1 - 1e-9));
 }
 
+TEST(SpeedTest, LongContextsAreFilledWithoutComputingThem) {
+  TinyOptions options;
+  options.config = tiny_config(64, 2, 80);
+  const TinyModel tiny(options);
+  ThreadPool pool(2);
+  Transformer model(tiny.source, pool);
+  MachineLimits limits(pool);
+  const SpeedResult result = measure_speed(model, tiny.source, {3, 2, 2, 600}, 2, limits);
+  EXPECT_EQ(result.seconds.size(), 2u);
+  EXPECT_EQ(result.test.name(), "pp3+tg2 x2 @ d600");
+  EXPECT_GT(result.tokens_per_second(), 0);
+}
+
 TEST(Peaks, TheOperationsDoneGrowWithTheRounds) {
   EXPECT_GT(peaks().codes(1), 0);
   EXPECT_EQ(peaks().codes(10), 10 * peaks().codes(1));

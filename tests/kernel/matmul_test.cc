@@ -94,6 +94,7 @@ TEST_P(EveryEncoding, TilesShareScalesThatAreTheSame) {
       EXPECT_EQ(apart.view().shared, 0);
       if (cols / kTileCols > 1 << shared) {
         EXPECT_EQ(w.view().shared, shared);
+        EXPECT_EQ(packed_bytes(e, rows, cols, int64_t{kTileCols} << shared), w.bytes());
         EXPECT_LT(w.bytes(), apart.bytes());
       }
       const auto row_bytes = static_cast<int64_t>(e.bytes(static_cast<uint64_t>(cols)));

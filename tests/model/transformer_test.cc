@@ -393,7 +393,7 @@ TEST(KvCacheTest, RepeatsWhatItHolds) {
   for (const KvType type : {KvType::F16, KvType::Q8_0, KvType::F32}) {
     KvCache cache(c, 200, type);
     run(model, random_tokens(kKeyBlock, c.vocab), cache);
-    cache.repeat(150);
+    cache.repeat(150, pool);
     EXPECT_EQ(cache.size(), 150);
     const auto block = static_cast<size_t>(kv_bytes(type, c.head_dim) / 2 * kKeyBlock);
     for (int64_t layer = 0; layer < c.layers; ++layer) {
