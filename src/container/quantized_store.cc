@@ -18,8 +18,8 @@ constexpr size_t kRecent = 2;  // whoever streams through a model reads one matr
 int64_t neighbours(const GroupModule& m) {
   if (m.format.span == GroupSpan::Strided || !m.group_of_column.empty()) return 0;
   if (m.format.span == GroupSpan::Tensor || m.format.group == 0) return m.cols;
-  return m.format.span == GroupSpan::Flat ? std::gcd(m.format.group, m.cols)
-                                          : m.format.group;  // rows end within groups
+  // A row may begin and end within a flat group.
+  return m.format.span == GroupSpan::Flat ? std::gcd(m.format.group, m.cols) : m.format.group;
 }
 
 }  // namespace

@@ -45,15 +45,15 @@ KvCache::KvCache(const ModelConfig& config, int64_t capacity, KvType type)
 void KvCache::repeat(int64_t size, ThreadPool& pool) {
   const int64_t copies = (size - 1) / size_;
   const uint64_t position = head_bytes_ / static_cast<uint64_t>((capacity_ + kKeyBlock - 1) / kKeyBlock * kKeyBlock);
-  pool.run(
-      copies, [&](int64_t copy, int) {  // by all threads, as positions are written: memory is near who writes first
-        const int64_t at = (copy + 1) * size_;
-        const int64_t count = std::min(size_, (size - at + kKeyBlock - 1) / kKeyBlock * kKeyBlock);
-        for (int64_t head = 0; head < 2 * layers_ * kv_heads_; ++head) {
-          std::byte* begin = data_.get() + static_cast<uint64_t>(head) * head_bytes_;
-          std::memcpy(begin + static_cast<uint64_t>(at) * position, begin, static_cast<uint64_t>(count) * position);
-        }
-      });
+  // By all threads, as positions are written: memory is near who writes to it first.
+  pool.run(copies, [&](int64_t copy, int) {
+    const int64_t at = (copy + 1) * size_;
+    const int64_t count = std::min(size_, (size - at + kKeyBlock - 1) / kKeyBlock * kKeyBlock);
+    for (int64_t head = 0; head < 2 * layers_ * kv_heads_; ++head) {
+      std::byte* begin = data_.get() + static_cast<uint64_t>(head) * head_bytes_;
+      std::memcpy(begin + static_cast<uint64_t>(at) * position, begin, static_cast<uint64_t>(count) * position);
+    }
+  });
   size_ = std::max(size, size_);
 }
 

@@ -11,8 +11,6 @@ namespace lowbit {
 namespace dialects {
 namespace {
 
-constexpr int64_t kBatch = kFieldBatch;  // columns whose codes fill whole words
-
 bool known_bits(int64_t bits) { return bits == 2 || bits == 3 || bits == 4 || bits == 8; }
 
 /// What the first version takes off each zero point of a word, as GPTQModel does: one subtraction, with borrows. (For
@@ -66,7 +64,7 @@ class Gptq final : public Dialect {
         !known_bits(f.bits) || f.number != EncodingId::F16) {
       return "GPTQ files hold integers of 2, 3, 4 or 8 bits in groups of columns, with F16 scales";
     }
-    if (rows % kBatch != 0 || cols % kBatch != 0) return "rows and columns must be multiples of 32";
+    if (rows % kFieldBatch != 0 || cols % kFieldBatch != 0) return "rows and columns must be multiples of 32";
     return "";
   }
 
@@ -136,7 +134,8 @@ class Gptq final : public Dialect {
       m.cols = codes.shape[0] * 32 / options_.bits;
     }
     const int bits = m.format.bits;
-    if (!known_bits(bits) || m.cols % kBatch != 0 || m.rows % kBatch != 0 || codes.shape[0] != m.cols * bits / 32) {
+    if (!known_bits(bits) || m.cols % kFieldBatch != 0 || m.rows % kFieldBatch != 0 ||
+        codes.shape[0] != m.cols * bits / 32) {
       pieces.refuse("qweight of {} x {} words does not hold {} x {} codes of {} bits", codes.shape[0], codes.shape[1],
                     m.rows, m.cols, bits);
     }
@@ -159,7 +158,7 @@ class Gptq final : public Dialect {
   bool symmetric(const Pieces& pieces, int bits) const {
     const uint32_t middle = (1u << (bits - 1)) - (options_.second_version ? 0 : 1);
     std::vector<uint32_t> pattern(static_cast<size_t>(bits), 0);
-    for (int64_t i = 0; i < kBatch; ++i) put_field(pattern.data(), 1, i, bits, middle);
+    for (int64_t i = 0; i < kFieldBatch; ++i) put_field(pattern.data(), 1, i, bits, middle);
     const std::vector<uint32_t> words = pieces.words("qzeros");
     for (size_t i = 0; i < words.size(); ++i) {
       if (words[i] != pattern[i % pattern.size()]) return false;
@@ -189,7 +188,7 @@ class Gptq final : public Dialect {
     constexpr int64_t kRows = 64;  // whose codes are written side by side: all of a column would touch too many pages
     uint32_t batch[8];
     for (int64_t first = 0; first < m.rows; first += kRows) {
-      for (int64_t c = 0; c < m.cols; c += kBatch) {
+      for (int64_t c = 0; c < m.cols; c += kFieldBatch) {
         const uint32_t* from = words.data() + c * bits / 32 * m.rows;
         for (int64_t r = first; r < std::min(m.rows, first + kRows); ++r) {
           for (int w = 0; w < bits; ++w) batch[w] = from[w * m.rows + r];
@@ -202,12 +201,12 @@ class Gptq final : public Dialect {
   static std::vector<uint32_t> pack_codes(const GroupMatrix& m) {
     const int bits = m.format.bits;
     std::vector<uint32_t> words(static_cast<size_t>(m.cols * bits / 32 * m.rows), 0);
-    for (int64_t c = 0; c < m.cols; c += kBatch) {
+    for (int64_t c = 0; c < m.cols; c += kFieldBatch) {
       uint32_t* to = words.data() + c * bits / 32 * m.rows;
       for (int64_t r = 0; r < m.rows; ++r) {
         uint32_t batch[8] = {};
         const uint8_t* from = m.codes.data() + r * m.cols + c;
-        for (int64_t i = 0; i < kBatch; ++i) put_field(batch, 1, i, bits, from[i]);
+        for (int64_t i = 0; i < kFieldBatch; ++i) put_field(batch, 1, i, bits, from[i]);
         for (int w = 0; w < bits; ++w) to[w * m.rows + r] = batch[w];
       }
     }
