@@ -1,7 +1,7 @@
 // Products with every encoding, on every instruction set: first checked against the reference, then timed.
 //   kernel_bench [--tokens 512] [--threads N] [--isa NAME] [TYPE...]
 // One token: gigabytes of packed weights a second, beside what a plain read of memory reaches in the same run.
-// Many tokens: operations (2 a weight and token) a second.
+// Many tokens: operations (2 a weight and token) a second, beside what the default kernels' instructions reach alone.
 #include <fmt/core.h>
 #include <sys/mman.h>
 
@@ -17,6 +17,7 @@
 
 #include "base/half.h"
 #include "kernel/kernels.h"
+#include "kernel/peak.h"
 
 namespace lowbit {
 namespace {
@@ -154,7 +155,10 @@ void many_tokens(const Kernels& k, const PackedMatrix& w, int64_t tokens, Thread
   const auto multiply = a.floats ? k.matmul_floats : k.matmul_codes;
   constexpr int64_t kPanels = 8;
   const int64_t piece = kPanels * pool.size();
-  Pieces products;
+  const auto peak = a.floats ? peaks().floats : peaks().codes;
+  constexpr int64_t kRounds = 200000;
+  std::vector<int64_t> done(static_cast<size_t>(pool.size()));
+  Pieces products, limits;
   for (int pass = 0; pass < 4; ++pass) {
     for (int64_t begin = 0; begin + piece <= std::min<int64_t>(w.panels(), 20 * piece); begin += piece) {
       products.time([&] {
@@ -162,17 +166,26 @@ void many_tokens(const Kernels& k, const PackedMatrix& w, int64_t tokens, Thread
           multiply(w.view(), begin + i * kPanels, begin + (i + 1) * kPanels, a.view, out.data(), w.rows());
         });
       });
+      if (peak == nullptr) continue;
+      limits.time(
+          [&] { pool.run(pool.size(), [&](int64_t i, int) { done[static_cast<size_t>(i)] = peak(kRounds); }); });
     }
   }
   const double operations = 2.0 * static_cast<double>(piece * kPanelRows * w.cols() * tokens);
-  fmt::print(" {:9.0f}\n", operations / products.fast() / 1e9);
+  fmt::print(" {:9.0f}", operations / products.fast() / 1e9);
+  if (peak != nullptr) {
+    const double limit = static_cast<double>(done[0] * pool.size()) / limits.fast();
+    fmt::print(" {:7.0f} {:6.0f}%", limit / 1e9, 100 * operations / products.fast() / limit);
+  }
+  fmt::print("\n");
   std::fflush(stdout);
 }
 
 int run(const Options& options) {
   ThreadPool pool(options.threads);
-  fmt::print("{} threads\n{:8} {:7} {:>7} {:>8} {:>8} {:>8} {:>8} {:>9}\n", pool.size(), "isa", "type", "bits",
-             "1: GB/s", "read", "of read", "cached", fmt::format("{}: Gop/s", options.tokens));
+  fmt::print("{} threads\n{:8} {:7} {:>7} {:>8} {:>8} {:>8} {:>8} {:>9} {:>7} {:>7}\n", pool.size(), "isa", "type",
+             "bits", "1: GB/s", "read", "of read", "cached", fmt::format("{}: Gop/s", options.tokens), "peak",
+             "of peak");
   const int64_t cols = 4096;
   for (const Encoding& e : encodings()) {
     const auto named = [&](const std::string& n) { return n == e.name; };

@@ -54,7 +54,6 @@ LOWBIT_INLINE Ints words_right(Ints a) {
   return _mm512_srli_epi16(a, kBy);
 }
 constexpr bool kShiftsBytes = false;  ///< words_left and words_right let nothing in from a neighbour
-LOWBIT_INLINE Ints ints_left(Ints a, int by) { return _mm512_sll_epi32(a, _mm_cvtsi32_si128(by)); }
 LOWBIT_INLINE Ints high_nibbles(Ints a) { return _mm512_srli_epi32(a, 4); }
 
 using Table = __m512i;
@@ -64,6 +63,8 @@ LOWBIT_INLINE Table load_table(const uint8_t* p) {
 LOWBIT_INLINE Ints look_up(Table table, Ints codes) { return _mm512_shuffle_epi8(table, codes); }
 
 LOWBIT_INLINE Floats to_floats(Ints a) { return _mm512_cvtepi32_ps(a); }
+LOWBIT_INLINE Floats as_floats(Ints a) { return _mm512_castsi512_ps(a); }
+LOWBIT_INLINE Floats sub(Floats a, Floats b) { return _mm512_sub_ps(a, b); }
 LOWBIT_INLINE Floats mul(Floats a, Floats b) { return _mm512_mul_ps(a, b); }
 LOWBIT_INLINE Floats fma(Floats a, Floats b, Floats c) { return _mm512_fmadd_ps(a, b, c); }
 LOWBIT_INLINE Floats fnma(Floats a, Floats b, Floats c) { return _mm512_fnmadd_ps(a, b, c); }
@@ -76,9 +77,9 @@ LOWBIT_INLINE Ints load_four(const int8_t* x) {
   return every_int(four);
 }
 
-/// Codes enter products as they are, and products of 4 columns are added to 32-bit sums in one step.
+/// Codes of up to 8 bits enter products as they are, and products of 4 columns are added to 32-bit sums in one step.
 struct DirectDot {
-  static constexpr bool kSigned = false, kInWords = false, kInSquares = false;
+  static constexpr bool kSigned = false, kTakesBytes = true, kInWords = false, kInSquares = false;
   LOWBIT_INLINE static Ints add(Ints dot, Ints codes, Ints four) { return _mm512_dpbusd_epi32(dot, codes, four); }
 };
 template <int kBits, bool kTable>

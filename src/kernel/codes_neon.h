@@ -69,7 +69,6 @@ LOWBIT_INLINE Ints words_right(Ints a) {
   return ints_of(vshrq_n_u8(bytes_of(a), kBy));
 }
 constexpr bool kShiftsBytes = true;  ///< words_left and words_right let nothing in from a neighbour
-LOWBIT_INLINE Ints ints_left(Ints a, int by) { return vshlq_s32(a, vdupq_n_s32(by)); }
 LOWBIT_INLINE Ints high_nibbles(Ints a) { return vreinterpretq_s32_u32(vshrq_n_u32(vreinterpretq_u32_s32(a), 4)); }
 
 using Table = uint8x16_t;
@@ -77,6 +76,8 @@ LOWBIT_INLINE Table load_table(const uint8_t* p) { return vld1q_u8(p); }
 LOWBIT_INLINE Ints look_up(Table table, Ints codes) { return ints_of(vqtbl1q_u8(table, bytes_of(codes))); }
 
 LOWBIT_INLINE Floats to_floats(Ints a) { return vcvtq_f32_s32(a); }
+LOWBIT_INLINE Floats as_floats(Ints a) { return vreinterpretq_f32_s32(a); }
+LOWBIT_INLINE Floats sub(Floats a, Floats b) { return vsubq_f32(a, b); }
 LOWBIT_INLINE Floats mul(Floats a, Floats b) { return vmulq_f32(a, b); }
 LOWBIT_INLINE Floats fma(Floats a, Floats b, Floats c) { return vfmaq_f32(c, a, b); }
 LOWBIT_INLINE Floats fnma(Floats a, Floats b, Floats c) { return vfmsq_f32(c, a, b); }
@@ -95,7 +96,7 @@ LOWBIT_INLINE Four<kGroup % 4> load_four(const int8_t* x) {
 /// Products of 4 columns are added to 32-bit sums in one step.
 template <bool kAreSigned>
 struct DirectDot {
-  static constexpr bool kSigned = kAreSigned, kInWords = false, kInSquares = false;
+  static constexpr bool kSigned = kAreSigned, kTakesBytes = false, kInWords = false, kInSquares = false;
   template <int kLane>
   LOWBIT_INLINE static Ints add(Ints dot, Ints codes, Four<kLane> four) {
     return vdotq_laneq_s32(dot, signed_of(codes), four.sixteen, kLane);
@@ -108,7 +109,7 @@ using DotRule = DirectDot<kBits == 8 || kTable>;
 /// are added up before they are widened.
 template <bool kAreSigned, int kGroups>
 struct DotInWords {
-  static constexpr bool kSigned = kAreSigned, kInWords = true, kInSquares = false;
+  static constexpr bool kSigned = kAreSigned, kTakesBytes = false, kInWords = true, kInSquares = false;
   static constexpr int kStep = kGroups;
   using Words = int16x8x2_t;
   template <int kLane>
@@ -132,7 +133,7 @@ using DotRule = DotInWords<kBits == 8 || kTable, kBits == 8 || kTable ? 2
 #if defined(__ARM_FEATURE_MATMUL_INT8)
 /// Products of 8 columns are added to squares of 2 rows by 2 tokens. A token without a partner is its own.
 struct SquareDot {
-  static constexpr bool kSigned = true, kInWords = false, kInSquares = true;
+  static constexpr bool kSigned = true, kTakesBytes = false, kInWords = false, kInSquares = true;
 
   /// Two groups of columns of 4 rows become 8 columns of 2 rows each.
   LOWBIT_INLINE static void arrange(Ints& first, Ints& second) {
@@ -160,13 +161,13 @@ struct SquareDot {
     if constexpr (kGroup + 2 < kEnd) add_squares<kGroup + 2, kEnd, Tile, P, T, kPairs>(tile, x, squares);
   }
 
-  /// dot = the products of groups [kGroup, kEnd) of arranged codes.
+  /// dot = kDotBits + the products of groups [kGroup, kEnd) of arranged codes.
   template <int kGroup, int kEnd, typename Tile, int P, int T>
   LOWBIT_INLINE static void dots(const Tile (&tile)[P], const ActivationTile* x, Ints (&dot)[P][T]) {
     constexpr int kPairs = (T + 1) / 2;
     Ints squares[P][2][kPairs];
     for (int p = 0; p < P; ++p) {
-      for (int i = 0; i < kPairs; ++i) squares[p][0][i] = squares[p][1][i] = zero();
+      for (int i = 0; i < kPairs; ++i) squares[p][0][i] = squares[p][1][i] = every_int(kDotBits);
     }
     add_squares<kGroup, kEnd, Tile, P, T, kPairs>(tile, x, squares);
     for (int p = 0; p < P; ++p) {

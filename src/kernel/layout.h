@@ -195,12 +195,17 @@ struct PackedView {
   uint8_t table[16];  ///< table families: value + 128
 };
 
+/// 1.5 * 2^23, and its bits: with a whole number below 2^22 added they are those of the float kDotZero + that number,
+/// so that dot products which start from kDotBits need no conversion.
+inline constexpr float kDotZero = 0x1.8p23f;
+inline constexpr int32_t kDotBits = 0x4b400000;
+
 /// 32 activations of one token: x[i] is about scale * codes[i].
 struct alignas(64) ActivationTile {
-  int8_t codes[kTileCols];  ///< in [-127, 127]; 0 beyond the last column
-  float scale;              ///< amax / 127
-  float sum, half_sum[2];   ///< of the codes: all, the first and the last 16; exact
-  int32_t minus_sum, minus_half_sum[2];
+  int8_t codes[kTileCols];       ///< in [-127, 127]; 0 beyond the last column
+  float scale;                   ///< amax / 127
+  float sum, half_sum[2];        ///< of the codes: all, the first and the last 16; exact
+  int32_t start, half_start[2];  ///< what dots start from where 128 is taken off codes: kDotBits - 128 * sum
   int32_t unused;
 };
 static_assert(sizeof(ActivationTile) == 64);

@@ -101,6 +101,15 @@ struct Scales {
   }
 };
 
+/// Where the offset of symmetric codes is taken off: codes as they enter products have none, or dots start with it
+/// taken off (where it is 128), or it is taken off dots.
+enum class Offset { kNone, kInStart, kInDots };
+/// `whole`: where codes that have one have 128.
+template <typename Rule>
+constexpr Offset offset_of(FamilyTraits t, bool whole) {
+  return !has_offset(t) || Rule::kSigned ? Offset::kNone : whole ? Offset::kInStart : Offset::kInDots;
+}
+
 /// A unit's tile as it is stored.
 template <Family F>
 struct StoredTile {
@@ -108,6 +117,7 @@ struct StoredTile {
   static constexpr int kParts = Scales<F>::kParts;
   static constexpr bool kMinima = kTraits.minima;
   using Rule = DotRule<kTraits.bits, kTraits.table>;
+  static constexpr Offset kOffset = offset_of<Rule>(kTraits, offset_shift(kTraits) == 7);
   const uint8_t* vectors;
   Table table;  ///< of table_of()
   Scales<F> scales;
@@ -122,11 +132,8 @@ struct StoredTile {
   }
   LOWBIT_INLINE Floats scale(int part) const { return scales.scale[part]; }
   LOWBIT_INLINE Floats minimum(int part) const { return scales.minimum[part]; }
-  /// What a dot product starts from, of minus the sum of its activations: the offset of symmetric codes.
-  LOWBIT_INLINE Ints start(int32_t minus_sum) const {
-    if constexpr (!has_offset(kTraits) || Rule::kSigned) return zero();
-    return ints_left(every_int(minus_sum), offset_shift(kTraits));
-  }
+  LOWBIT_INLINE Floats less() const { return mul(scales.scale[0], every_float(-kDotZero)); }
+  LOWBIT_INLINE float offset() const { return 1 << offset_shift(kTraits); }
 };
 
 /// The values as they enter products of stored tiles: signed if the rule takes signed codes.
@@ -138,11 +145,12 @@ LOWBIT_INLINE Table table_of(const PackedView& w) {
   return load_table(values);
 }
 
-/// A unit's tile decoded to one byte a code and to floats: scale of each part, then minimum of each part.
+/// A unit's tile decoded to one byte a code and to floats: scale of each part, minimum of each part, less().
 template <int kParts, bool kMinima>
 struct alignas(64) TileBytes {
+  static constexpr int kLess = kParts * (kMinima ? 2 : 1);
   uint8_t codes[8][4 * kRows];
-  float floats[kParts * (kMinima ? 2 : 1)][kRows];
+  float floats[kLess + 1][kRows];
 };
 
 /// dot += the products of groups [kGroup, kEnd); each decoded group serves T tokens, each broadcast P units.
@@ -187,14 +195,16 @@ LOWBIT_INLINE void add_groups_in_words(const Tile (&tile)[P], const ActivationTi
   if constexpr (kNext < kEnd) add_groups_in_words<Tile, P, T, kNext, kEnd>(tile, x, dot);
 }
 
-/// One part (all, or a half with a scale of its own) of a tile: value = or += dot * scale.
+/// One part (all, or a half with a scale of its own) of a tile: value = or += dot * scale. The first is had from
+/// kDotZero + dot in one step: (kDotZero + dot) * scale - kDotZero * scale, where the last product is exact, as a scale
+/// has at most 18 bits.
 template <typename Tile, int P, int T, int kPart>
 LOWBIT_INLINE void add_part(const Tile (&tile)[P], const ActivationTile* x, Floats (&value)[P][T]) {
   constexpr int kGroups = 8 / Tile::kParts;
   Ints dot[P][T];
   for (int t = 0; t < T; ++t) {
-    const int32_t minus_sum = Tile::kParts == 2 ? x[t].minus_half_sum[kPart] : x[t].minus_sum;
-    for (int p = 0; p < P; ++p) dot[p][t] = tile[p].start(minus_sum);
+    const int32_t start = Tile::kParts == 2 ? x[t].half_start[kPart] : x[t].start;
+    for (int p = 0; p < P; ++p) dot[p][t] = every_int(Tile::kOffset == Offset::kInStart ? start : kDotBits);
   }
   if constexpr (Tile::Rule::kInSquares) {
     Tile::Rule::template dots<kPart * kGroups, (kPart + 1) * kGroups>(tile, x, dot);
@@ -206,8 +216,17 @@ LOWBIT_INLINE void add_part(const Tile (&tile)[P], const ActivationTile* x, Floa
   for (int p = 0; p < P; ++p) {
     const Floats scale = tile[p].scale(kPart);
     for (int t = 0; t < T; ++t) {
-      const Floats dots = to_floats(dot[p][t]);
-      value[p][t] = kPart == 0 ? mul(dots, scale) : fma(dots, scale, value[p][t]);
+      const Floats dots = as_floats(dot[p][t]);
+      if constexpr (Tile::kOffset != Offset::kInDots && kPart == 0) {
+        value[p][t] = fma(dots, scale, tile[p].less());
+        continue;
+      }
+      Floats none = every_float(kDotZero);
+      if constexpr (Tile::kOffset == Offset::kInDots) {
+        none =
+            fma(every_float(Tile::kParts == 2 ? x[t].half_sum[kPart] : x[t].sum), every_float(tile[p].offset()), none);
+      }
+      value[p][t] = kPart == 0 ? mul(sub(dots, none), scale) : fma(sub(dots, none), scale, value[p][t]);
     }
   }
 }
@@ -306,10 +325,11 @@ template <Family F, typename Rule, int kGroup>
 LOWBIT_INLINE Ints decoded_group(const StoredTile<F>& unit) {
   constexpr FamilyTraits kTraits = traits(F);
   const Ints codes = unit.template group<kGroup>();
-  if constexpr (has_offset(kTraits) && Rule::kSigned && !StoredTile<F>::Rule::kSigned) {
-    return bytes_minus<1 << offset_shift(kTraits)>(codes);
-  }
-  return codes;
+  if constexpr (!has_offset(kTraits)) return codes;
+  constexpr int kOffset = StoredTile<F>::Rule::kSigned ? 0 : 1 << offset_shift(kTraits);  // that they have
+  constexpr int kWanted = Rule::kSigned ? 0 : Rule::kTakesBytes ? 128 : 1 << offset_shift(kTraits);
+  if constexpr (kOffset == kWanted) return codes;
+  return bytes_minus<(kOffset - kWanted) & 255>(codes);
 }
 
 template <Family F, typename Rule, int kGroup, typename Bytes>
@@ -327,6 +347,7 @@ void decode_tiles(const uint8_t* chunk, int half, int64_t tiles, int shared, Tab
   for_tiles<F, 1, 1>(chunks, half, tiles, shared, table,
                      [&](const StoredTile<F>(&unit)[1], int64_t i) LOWBIT_INLINE_LAMBDA {
                        store_groups<F, Rule, 0>(unit[0], out[i]);
+                       store_floats(out[i].floats[Bytes::kLess], unit[0].less());
                        for (int s = 0; s < StoredTile<F>::kParts; ++s) {
                          store_floats(out[i].floats[s], unit[0].scale(s));
                          if constexpr (StoredTile<F>::kMinima)

@@ -54,10 +54,9 @@ float add_tile(FamilyTraits t, const uint8_t* codes, const TileScales& scales, i
                float total) {
   const int parts = t.sub_scales == 2 ? 2 : 1, width = kTileCols / parts;
   const float* sums = parts == 2 ? x.half_sum : &x.sum;
-  const int32_t* minus_sums = parts == 2 ? x.minus_half_sum : &x.minus_sum;
   float value = 0;
   for (int s = 0; s < parts; ++s) {
-    int32_t dot = !has_offset(t) ? 0 : minus_sums[s] * (1 << offset_shift(t));
+    int32_t dot = !has_offset(t) ? 0 : -static_cast<int32_t>(sums[s]) * (1 << offset_shift(t));
     for (int c = s * width; c < (s + 1) * width; ++c) dot += codes[c] * x.codes[c];
     const float scale = scales.scale[s][row];
     value = s == 0 ? static_cast<float>(dot) * scale : __builtin_fmaf(static_cast<float>(dot), scale, value);

@@ -11,13 +11,14 @@ constexpr int64_t kWaitingTokens = 64;
 /// Units that are decoded at once.
 constexpr int kBlockUnits = 4 * kManyUnits;
 
-template <int kTheParts, bool kHasMinima, bool kOffset, typename TheRule>
+template <int kTheParts, bool kHasMinima, Offset kTheOffset, typename TheRule>
 struct DecodedTile {
   static constexpr int kParts = kTheParts;
   static constexpr bool kMinima = kHasMinima;
+  static constexpr Offset kOffset = kTheOffset;
   using Rule = TheRule;
   const TileBytes<kParts, kMinima>* bytes;
-  int shift;
+  float theirs;
 
   template <int kGroup>
   LOWBIT_INLINE Ints group() const {
@@ -25,10 +26,8 @@ struct DecodedTile {
   }
   LOWBIT_INLINE Floats scale(int part) const { return load_floats(bytes->floats[part]); }
   LOWBIT_INLINE Floats minimum(int part) const { return load_floats(bytes->floats[kParts + part]); }
-  LOWBIT_INLINE Ints start(int32_t minus_sum) const {
-    if constexpr (!kOffset || Rule::kSigned) return zero();
-    return ints_left(every_int(minus_sum), shift);
-  }
+  LOWBIT_INLINE Floats less() const { return load_floats(bytes->floats[bytes->kLess]); }
+  LOWBIT_INLINE float offset() const { return theirs; }
 };
 
 /// Panels that kManyUnits units belong to; parts of a panel that they are.
@@ -58,14 +57,14 @@ struct Ahead {
 
 /// `count` decoded tiles of P units by T tokens of a group of `width`, added to out (or put there, if they are the
 /// first).
-template <int kParts, bool kMinima, bool kOffset, typename Rule, int P, int T>
-void multiply_decoded(const TileBytes<kParts, kMinima> (*tiles)[kBlockTiles], int64_t count, int shift,
+template <int kParts, bool kMinima, Offset kOffset, typename Rule, int P, int T>
+void multiply_decoded(const TileBytes<kParts, kMinima> (*tiles)[kBlockTiles], int64_t count, float offset,
                       const ActivationTile* x, int64_t width, bool first, float* out, int64_t stride, int64_t rows,
                       Ahead ahead) {
   Floats total[P][T];
   DecodedTile<kParts, kMinima, kOffset, Rule> tile[P];
   for (int p = 0; p < P; ++p) {
-    tile[p].shift = shift;
+    tile[p].theirs = offset;
     for (int t = 0; t < T; ++t) {
       total[p][t] = first ? zero_floats() : load_rows(out + t * stride + p * kRows, rows - p * kRows);
     }
@@ -81,10 +80,10 @@ void multiply_decoded(const TileBytes<kParts, kMinima> (*tiles)[kBlockTiles], in
 }
 
 template <int kParts, bool kMinima>
-using MultiplyDecoded = void (*)(const TileBytes<kParts, kMinima> (*)[kBlockTiles], int64_t, int, const ActivationTile*,
-                                 int64_t, bool, float*, int64_t, int64_t, Ahead);
+using MultiplyDecoded = void (*)(const TileBytes<kParts, kMinima> (*)[kBlockTiles], int64_t, float,
+                                 const ActivationTile*, int64_t, bool, float*, int64_t, int64_t, Ahead);
 
-template <int kParts, bool kMinima, bool kOffset, typename Rule, int P, int T>
+template <int kParts, bool kMinima, Offset kOffset, typename Rule, int P, int T>
 MultiplyDecoded<kParts, kMinima> pick_decoded(int64_t tokens) {
   if constexpr (T == 1)
     return multiply_decoded<kParts, kMinima, kOffset, Rule, P, 1>;
@@ -100,8 +99,9 @@ void matmul_rows(const PackedView& w, int64_t begin, int64_t end, const Activati
                  int64_t stride) {
   constexpr FamilyTraits kTraits = traits(F);
   constexpr int kParts = StoredTile<F>::kParts;
-  constexpr bool kMinima = kTraits.minima, kOffset = has_offset(kTraits);
+  constexpr bool kMinima = kTraits.minima;
   using Rule = DecodedRule<kTraits.bits, kTraits.table>;
+  constexpr Offset kOffset = offset_of<Rule>(kTraits, Rule::kTakesBytes);
   TileBytes<kParts, kMinima> decoded[kBlockUnits][kBlockTiles];
   const auto* activations = static_cast<const ActivationTile*>(x.data);
   const int64_t tiles = w.cols / kTileCols, panel_bytes = static_cast<int64_t>(w.panel_bytes);
@@ -130,8 +130,9 @@ void matmul_rows(const PackedView& w, int64_t begin, int64_t end, const Activati
           const auto multiply = u + kManyUnits <= units ? two : one;
           const Ahead next{w.data + (unit + kBlockUnits + u) / kHalves * panel_bytes + offset, panel_bytes,
                            more ? lines : 0};
-          multiply(decoded + u, count, offset_shift(kTraits), of_group, width, from == 0, out + token * stride + row,
-                   stride, w.rows - row, next.part(visit + u % kHalves / kManyUnits, visits));
+          multiply(decoded + u, count, 1 << offset_shift(kTraits), of_group, width, from == 0,
+                   out + token * stride + row, stride, w.rows - row,
+                   next.part(visit + u % kHalves / kManyUnits, visits));
         }
       }
     }

@@ -42,9 +42,9 @@ void quantize_row(const float* x, int64_t cols, ActivationTile* out, int64_t str
     out->sum = static_cast<float>(sums[0] + sums[1]);
     out->half_sum[0] = static_cast<float>(sums[0]);
     out->half_sum[1] = static_cast<float>(sums[1]);
-    out->minus_sum = -(sums[0] + sums[1]);
-    out->minus_half_sum[0] = -sums[0];
-    out->minus_half_sum[1] = -sums[1];
+    out->start = kDotBits - 128 * (sums[0] + sums[1]);
+    out->half_start[0] = kDotBits - 128 * sums[0];
+    out->half_start[1] = kDotBits - 128 * sums[1];
     out->unused = 0;
   }
 }
