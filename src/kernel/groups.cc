@@ -5,7 +5,7 @@
 namespace lowbit {
 
 #define LOWBIT_GROUPS(isa) \
-  GroupKernels { #isa, isa::round_group, isa::weigh_group, isa::through_gram, isa::add_gram }
+  GroupKernels { #isa, isa::round_group, isa::round_to_table, isa::weigh_group, isa::through_gram, isa::add_gram }
 
 const std::vector<const GroupKernels*>& all_group_kernels() {
   static const GroupKernels all[] = {

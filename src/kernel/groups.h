@@ -14,6 +14,11 @@ struct GroupGrid {
   float scale, zero, top;
 };
 
+/// The levels of 4-bit codes in ascending order; code c stands for scale * level. Midpoints part neighbours.
+struct GroupTable {
+  float levels[16], midpoints[15];
+};
+
 /// Over a group: sums of weight * error^2, weight * level * x and weight * level^2.
 struct GroupSums {
   double error, lx, ll;
@@ -23,6 +28,9 @@ struct GroupKernels {
   std::string_view name;  ///< "ref", "avx2", "avx512", "neon"
   /// level[i] = nearest code - zero, error[i] = x[i] - scale * level[i].
   void (*round)(const float* x, int64_t count, const GroupGrid& grid, float* level, float* error);
+  /// level[i] = that nearest to x[i] / scale (of two as near the lower), error[i] = x[i] - scale * level[i].
+  void (*round_to_table)(const float* x, int64_t count, const GroupTable& table, float scale, float* level,
+                         float* error);
   GroupSums (*weigh)(const float* weight, const float* x, const float* level, const float* error, int64_t count);
   /// a G b for a symmetric gram [count, count].
   double (*through)(const float* gram, const float* a, const float* b, int64_t count);
@@ -38,6 +46,8 @@ const GroupKernels& group_kernels();
 #define LOWBIT_DECLARE_GROUPS(isa)                                                                           \
   namespace isa {                                                                                            \
   void round_group(const float* x, int64_t count, const GroupGrid& grid, float* level, float* error);        \
+  void round_to_table(const float* x, int64_t count, const GroupTable& table, float scale, float* level,     \
+                      float* error);                                                                         \
   GroupSums weigh_group(const float* weight, const float* x, const float* level, const float* e, int64_t n); \
   double through_gram(const float* gram, const float* a, const float* b, int64_t count);                     \
   void add_gram(const float* x, int64_t tokens, int64_t stride, int64_t count, float* sums);                 \

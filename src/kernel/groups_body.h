@@ -53,6 +53,20 @@ void round_group(const float* x, int64_t count, const GroupGrid& grid, float* le
   }
 }
 
+void round_to_table(const float* x, int64_t count, const GroupTable& table, float scale, float* level, float* error) {
+  const Vec inverse = set1(scale == 0 ? 0.0f : 1 / scale), scales = set1(scale);
+  for (int64_t i = 0; i < count; i += 16) {
+    const int n = left(count, i);
+    const Vec value = load(x + i, n), scaled = mul(value, inverse);
+    Vec nearest_level = set1(table.levels[0]);
+    for (int m = 0; m < 15; ++m) {
+      nearest_level = select_greater(scaled, set1(table.midpoints[m]), set1(table.levels[m + 1]), nearest_level);
+    }
+    store(level + i, nearest_level, n);
+    store(error + i, sub(value, mul(scales, nearest_level)), n);
+  }
+}
+
 GroupSums weigh_group(const float* weight, const float* x, const float* level, const float* e, int64_t count) {
   DoubleVec error = zero_double(), lx = zero_double(), ll = zero_double();
   for (int64_t i = 0; i < count; i += 16) {

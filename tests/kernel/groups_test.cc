@@ -31,6 +31,29 @@ TEST(Groups, RoundsToTheNearestCodes) {
   }
 }
 
+TEST(Groups, RoundsToTheNearestLevelsOfATable) {
+  GroupTable table{};
+  for (int i = 0; i < 16; ++i) table.levels[i] = static_cast<float>(i * std::abs(i - 7) - 40) / 64;
+  std::sort(std::begin(table.levels), std::end(table.levels));
+  for (int i = 0; i < 15; ++i) table.midpoints[i] = (table.levels[i] + table.levels[i + 1]) / 2;
+  for (const int64_t n : kSizes) {
+    for (const float scale : {0.5f, 0.3f, 0.0f}) {
+      std::vector<float> x = random_floats(n, 1);
+      x.front() = table.midpoints[4] / 2;  // as near to two
+      for (const GroupKernels* k : all_group_kernels()) {
+        std::vector<float> level(x.size()), error(x.size());
+        k->round_to_table(x.data(), n, table, scale, level.data(), error.data());
+        for (size_t i = 0; i < x.size(); ++i) {
+          const float scaled = x[i] * (scale == 0 ? 0 : 1 / scale);
+          const auto at = std::lower_bound(std::begin(table.midpoints), std::end(table.midpoints), scaled);
+          EXPECT_EQ(level[i], table.levels[at - std::begin(table.midpoints)]) << k->name << " " << i;
+          EXPECT_EQ(error[i], x[i] - scale * level[i]) << k->name << " " << i;
+        }
+      }
+    }
+  }
+}
+
 TEST(Groups, SumsAreTheirDefinitionsAndTheSameForEveryInstructionSet) {
   for (const int64_t n : kSizes) {
     const std::vector<float> w = random_floats(n, 1), x = random_floats(n, 2), l = random_floats(n, 3),

@@ -102,13 +102,7 @@ class Group {
       const auto top = static_cast<float>(format_.codes() - 1);
       return kernels_.round(x_, count_, {p.scale, p.zero, top}, level_.data(), error_.data());
     }
-    codes_.resize(level_.size());
-    assign_group(format_, p, x_, count_, codes_.data());
-    const std::span<const float> levels = group_levels(format_);
-    for (size_t i = 0; i < level_.size(); ++i) {
-      level_[i] = levels[codes_[i]] - p.zero;
-      error_[i] = x_[i] - p.scale * level_[i];
-    }
+    kernels_.round_to_table(x_, count_, table_of(format_).levels, p.scale, level_.data(), error_.data());
   }
 
   /// Nearest codes on a grid: the error, and the scale of least error for these codes.
@@ -189,7 +183,6 @@ class Group {
   const float* const gram_;  ///< or nullptr
   const GroupKernels& kernels_ = group_kernels();
   std::vector<float> level_, error_;  ///< of the candidate measured last
-  std::vector<uint8_t> codes_;
   std::vector<float> weights_;  ///< what each squared error counts
   Extremes range_;
   GroupParameters best_;
