@@ -1,10 +1,10 @@
 // Products with coded weights, written against the names of codes_*.h and included inside the namespace of an
 // instruction set. matmul_ref.cc defines the order of operations.
 //
-// Rows are taken by units: so many as one register holds, a panel or half of one. One token is bound by memory: its
-// kernel decodes tiles in registers as they stream by. Many tokens are bound by arithmetic: codes and scales of a block
-// of tiles are decoded once, to bytes and floats that stay in a near cache, and one kernel for all families multiplies
-// them, two units at a time so that a broadcast serves both.
+// Rows are taken by units: so many as one register holds, a panel or half of one. Few tokens are bound by memory: their
+// kernel decodes tiles in registers as they stream by, twice where that saves putting them down. Many tokens are bound
+// by arithmetic: codes and scales of a block of tiles are decoded once, to bytes and floats that stay in a near cache,
+// and one kernel for all families multiplies them, two units at a time so that a broadcast serves both.
 
 namespace {
 
@@ -290,9 +290,9 @@ LOWBIT_INLINE void for_tiles(const uint8_t* (&chunk)[N], int half, int64_t tiles
   }
 }
 
-/// N panels by T <= kTokens tokens, all columns.
+/// N panels by T <= kTokens tokens of a group of `width`, all columns.
 template <Family F, int N, int T>
-void multiply_few(const PackedView& w, int64_t panel, Table table, const ActivationTile* x, float* out,
+void multiply_few(const PackedView& w, int64_t panel, Table table, const ActivationTile* x, int64_t width, float* out,
                   int64_t stride) {
   constexpr int kUnits = N * kHalves;
   Floats total[kUnits][T];
@@ -302,15 +302,16 @@ void multiply_few(const PackedView& w, int64_t panel, Table table, const Activat
   const uint8_t* chunk[N];
   for (int n = 0; n < N; ++n) chunk[n] = w.data + static_cast<uint64_t>(panel + n) * w.panel_bytes;
   for_tiles<F, N, kHalves>(chunk, 0, w.cols / kTileCols, w.shared, table,
-                           [&](const StoredTile<F>(&unit)[kUnits], int64_t i)
-                               LOWBIT_INLINE_LAMBDA { add_tile<StoredTile<F>, kUnits, T>(unit, x + i * T, total); });
+                           [&](const StoredTile<F>(&unit)[kUnits], int64_t i) LOWBIT_INLINE_LAMBDA {
+                             add_tile<StoredTile<F>, kUnits, T>(unit, x + i * width, total);
+                           });
   for (int u = 0; u < kUnits; ++u) {
     const int64_t row = panel * kPanelRows + u * kRows;
     for (int t = 0; t < T; ++t) store_rows(out + t * stride + row, total[u][t], w.rows - row);
   }
 }
 
-using MultiplyFew = void (*)(const PackedView&, int64_t, Table, const ActivationTile*, float*, int64_t);
+using MultiplyFew = void (*)(const PackedView&, int64_t, Table, const ActivationTile*, int64_t, float*, int64_t);
 
 template <Family F, int N, int T>
 MultiplyFew pick_few(int64_t tokens) {

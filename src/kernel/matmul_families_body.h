@@ -6,8 +6,12 @@ namespace {
 #if defined(LOWBIT_TILES)
 constexpr int kGroupTokens = kTileTokens;
 #else
-constexpr int kGroupTokens = kTokens;
+constexpr int kGroupTokens = 2 * kTokens;
 #endif
+/// Up to so many, decoding a panel's tiles for kTokens and once more for the others is faster than decoding them to
+/// memory.
+constexpr int kFewTokens = 2 * kTokens;
+static_assert(kFewTokens <= kGroupTokens);
 
 template <Family F>
 void matmul_many(const PackedView& w, int64_t begin, int64_t end, const ActivationView& x, Table table, float* out,
@@ -21,18 +25,22 @@ void matmul_many(const PackedView& w, int64_t begin, int64_t end, const Activati
 template <Family F>
 void matmul_of(const PackedView& w, int64_t begin, int64_t end, const ActivationView& x, float* out, int64_t stride) {
   const Table table = table_of<F>(w);
-  if (x.tokens > kTokens) return matmul_many<F>(w, begin, end, x, table, out, stride);
+  if (x.tokens > kFewTokens) return matmul_many<F>(w, begin, end, x, table, out, stride);
   const auto* activations = static_cast<const ActivationTile*>(x.data);
   // Of the fewest bits arithmetic takes longest, not memory.
   constexpr int kTogether = traits(F).bits >= 4 ? kStreams : 1;
   int64_t panel = begin;
   if (x.tokens == 1) {
     for (; panel + kTogether <= end; panel += kTogether) {
-      multiply_few<F, kTogether, 1>(w, panel, table, activations, out, stride);
+      multiply_few<F, kTogether, 1>(w, panel, table, activations, 1, out, stride);
     }
   }
-  const auto multiply = pick_few<F, 1, kTokens>(x.tokens);
-  for (; panel < end; ++panel) multiply(w, panel, table, activations, out, stride);
+  const int64_t first = x.tokens > kTokens ? (x.tokens + 1) / 2 : x.tokens, rest = x.tokens - first;
+  const auto multiply = pick_few<F, 1, kTokens>(first), multiply_rest = pick_few<F, 1, kTokens>(rest);
+  for (; panel < end; ++panel) {
+    multiply(w, panel, table, activations, x.tokens, out, stride);
+    if (rest > 0) multiply_rest(w, panel, table, activations + first, x.tokens, out + first * stride, stride);
+  }
 }
 
 }  // namespace
