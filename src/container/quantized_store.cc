@@ -7,6 +7,7 @@
 #include <unordered_set>
 
 #include "base/error.h"
+#include "base/large_pages.h"
 #include "container/checks.h"
 
 namespace lowbit {
@@ -88,7 +89,7 @@ GroupMatrix QuantizedStore::matrix(const TensorInfo& tensor) const {
 }
 
 QuantizedStore::Bytes QuantizedStore::lower(const TensorInfo& tensor, const Module& module) const {
-  auto bytes = std::make_shared<std::vector<std::byte>>(tensor.bytes);
+  auto bytes = std::make_shared<std::vector<std::byte>>(large_vector<std::byte>(tensor.bytes));
   const GroupMatrix matrix = dialect_->read(*pieces_, module.module);
   lower_rows(matrix, module.lowering, 0, matrix.rows, where_ + ": tensor " + shown(tensor.name), bytes->data());
   return bytes;

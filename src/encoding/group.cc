@@ -6,6 +6,7 @@
 #include <cstdlib>
 
 #include "base/error.h"
+#include "base/large_pages.h"
 #include "base/half.h"
 
 namespace lowbit {
@@ -141,7 +142,7 @@ void GroupMatrix::resize() {
   if (rows <= 0 || cols <= 0 || __builtin_mul_overflow(rows, cols, &count) || count > kMostWeights) {
     fail("a matrix of {} x {} weights cannot be held", rows, cols);
   }
-  codes.assign(static_cast<size_t>(count), 0);
+  codes = large_vector<uint8_t>(static_cast<size_t>(count));
   const auto groups = static_cast<size_t>(group_count(format, rows, cols));
   scales.assign(groups, 0);
   zeros.assign(format.zero == GroupZero::Fixed ? 0 : groups, 0);

@@ -1,6 +1,5 @@
 #include "kernel/packed.h"
 
-#include <sys/mman.h>
 
 #include <algorithm>
 #include <array>
@@ -11,6 +10,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/large_pages.h"
 #include "base/half.h"
 
 namespace lowbit {
@@ -359,7 +359,7 @@ PackedMatrix PackedMatrix::with_memory(const Encoding& encoding, int64_t rows, i
   if (memory == nullptr) fail("not enough memory: {} bytes for a {} matrix", bytes, encoding.name);
   matrix.data_.reset(memory);
   matrix.view_.data = memory;
-  if (alignment == kHugePage) madvise(memory, bytes / kHugePage * kHugePage, MADV_HUGEPAGE);
+  wish_large_pages(memory, bytes);
   return matrix;
 }
 

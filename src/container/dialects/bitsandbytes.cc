@@ -50,9 +50,11 @@ class Bitsandbytes final : public Dialect {
       for (float& s : m.scales) s /= 127;
       return m;
     }
-    for (size_t i = 0; i < m.codes.size(); ++i) {
-      m.codes[i] = i % 2 == 0 ? stored[i / 2] >> 4 : stored[i / 2] & 15;
+    for (size_t i = 0; i + 1 < m.codes.size(); i += 2) {
+      m.codes[i] = stored[i / 2] >> 4;
+      m.codes[i + 1] = stored[i / 2] & 15;
     }
+    if (m.codes.size() % 2 != 0) m.codes.back() = stored.back() >> 4;
     if (!module.format.doubly_quantized) {
       m.scales = pieces.floats("weight.absmax");
       return m;

@@ -75,11 +75,17 @@ class Hqq final : public Dialect {
     const std::vector<uint8_t> raw = pieces.bytes("W_q");
     for (int64_t r = 0; r < height; ++r) {
       const int shift = packing.bits * static_cast<int>(packing.slabs - 1 - r / slab);
+      const uint8_t* units = raw.data() + r % slab * width * packing.unit_bytes;
+      uint8_t* codes = m.codes.data() + r * width;
+      const uint32_t mask = (1u << packing.bits) - 1;
+      if (packing.unit_bytes == 1) {
+        for (int64_t c = 0; c < width; ++c) codes[c] = static_cast<uint8_t>(units[c] >> shift & mask);
+        continue;
+      }
       for (int64_t c = 0; c < width; ++c) {
-        const auto at = static_cast<size_t>(r % slab * width + c);
-        uint32_t unit = raw[at * static_cast<size_t>(packing.unit_bytes)];
-        if (packing.unit_bytes == 4) std::memcpy(&unit, raw.data() + 4 * at, sizeof unit);
-        m.codes[static_cast<size_t>(r * width + c)] = static_cast<uint8_t>(unit >> shift & ((1u << packing.bits) - 1));
+        uint32_t unit;
+        std::memcpy(&unit, units + 4 * c, sizeof unit);
+        codes[c] = static_cast<uint8_t>(unit >> shift & mask);
       }
     }
     m.scales = pieces.floats("scale");

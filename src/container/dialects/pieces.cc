@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "base/large_pages.h"
 #include "container/checks.h"
 
 namespace lowbit::dialects {
@@ -46,14 +47,14 @@ const TensorInfo& Pieces::at(std::string_view piece, std::initializer_list<Encod
 
 std::vector<uint8_t> Pieces::bytes(std::string_view piece) const {
   const TensorInfo& info = store_.at(name(piece));
-  std::vector<uint8_t> out(info.bytes);
+  auto out = large_vector<uint8_t>(info.bytes);
   store_.read(info, 0, std::as_writable_bytes(std::span(out)));
   return out;
 }
 
 std::vector<uint32_t> Pieces::words(std::string_view piece) const {
   const TensorInfo& info = at(piece, {EncodingId::I32});
-  std::vector<uint32_t> out(info.bytes / sizeof(uint32_t));
+  auto out = large_vector<uint32_t>(info.bytes / sizeof(uint32_t));
   store_.read(info, 0, std::as_writable_bytes(std::span(out)));
   return out;
 }
