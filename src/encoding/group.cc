@@ -6,8 +6,8 @@
 #include <cstdlib>
 
 #include "base/error.h"
-#include "base/large_pages.h"
 #include "base/half.h"
+#include "base/large_pages.h"
 
 namespace lowbit {
 namespace {
