@@ -1,5 +1,6 @@
 // Products with F32, F16 and BF16 weights, written against the lanes of vec_*.h and included inside the namespace of an
-// instruction set, after kFloatTokens (tokens a group), kFloatPanels (panels at once) and kSingleTokenPanels.
+// instruction set, after kFloatTokens (tokens a group), kFloatPanels (panels at once), kSingleTokenPanels and
+// kFloatAhead (bytes from what one token reads to what it asks memory for; 0: hardware's own prefetching does).
 //
 // An output is one chain of fused multiply-adds over ascending columns, whatever the blocking.
 //
@@ -34,7 +35,13 @@ void float_tile(const uint8_t* weights, uint64_t panel_bytes, int64_t cols, cons
       total[p][t] = first ? set1(0.0f) : load(out + t * stride + p * kPanelRows, own[p]);
     }
   }
+  constexpr int64_t kColumn = kPanelRows * (F == Family::F32 ? 4 : 2);  // bytes
   for (int64_t c = 0; c < cols; ++c) {
+    if (T == 1 && kFloatAhead > 0 && (c * kColumn) % 64 == 0) {
+      for (int p = 0; p < P; ++p) {
+        __builtin_prefetch(weights + static_cast<uint64_t>(p) * panel_bytes + c * kColumn + kFloatAhead);
+      }
+    }
     Vec weight[P];
     for (int p = 0; p < P; ++p) weight[p] = weights_at<F>(weights + static_cast<uint64_t>(p) * panel_bytes, c);
     LOWBIT_UNROLL

@@ -5,6 +5,7 @@ namespace lowbit::avx2 {
 namespace {
 
 constexpr int kFloatTokens = 6, kFloatPanels = 1, kSingleTokenPanels = 4;
+constexpr int64_t kFloatAhead = 4096;
 
 // Sixteen lanes each that attention keeps sums in.
 constexpr int kAttentionRegisters = 6;

@@ -5,6 +5,7 @@ namespace lowbit::neon {
 namespace {
 
 constexpr int kFloatTokens = 6, kFloatPanels = 1, kSingleTokenPanels = 4;
+constexpr int64_t kFloatAhead = 8192;
 
 // Sixteen lanes each that attention keeps sums in.
 constexpr int kAttentionRegisters = 6;
