@@ -87,7 +87,7 @@ LOWBIT_INLINE Ints load_four(const int8_t* x) {
 #if defined(__AVXVNNI__)
 /// Codes of up to 8 bits enter products as they are, and products of 4 columns are added to 32-bit sums in one step.
 struct DirectDot {
-  static constexpr bool kSigned = false, kTakesBytes = true, kInWords = false, kInSquares = false;
+  static constexpr bool kSigned = false, kFullBytes = true, kInWords = false, kInSquares = false;
   LOWBIT_INLINE static Ints add(Ints dot, Ints codes, Ints four) { return _mm256_dpbusd_avx_epi32(dot, codes, four); }
 };
 template <int kBits, bool kTable>
@@ -101,7 +101,7 @@ using DecodedRule = DirectDot;
 /// and can take the activation's sign (kTakeSigns): its magnitude serves all rows.
 template <bool kAreSigned, int kGroups, bool kTakeSigns>
 struct DotInWords {
-  static constexpr bool kSigned = kAreSigned, kTakesBytes = false, kInWords = true, kInSquares = false;
+  static constexpr bool kSigned = kAreSigned, kFullBytes = false, kInWords = true, kInSquares = false;
   static constexpr int kStep = kGroups;
   using Words = Ints;
   LOWBIT_INLINE static Ints products(Ints codes, Ints four) {

@@ -79,7 +79,7 @@ LOWBIT_INLINE Ints load_four(const int8_t* x) {
 
 /// Codes of up to 8 bits enter products as they are, and products of 4 columns are added to 32-bit sums in one step.
 struct DirectDot {
-  static constexpr bool kSigned = false, kTakesBytes = true, kInWords = false, kInSquares = false;
+  static constexpr bool kSigned = false, kFullBytes = true, kInWords = false, kInSquares = false;
   LOWBIT_INLINE static Ints add(Ints dot, Ints codes, Ints four) { return _mm512_dpbusd_epi32(dot, codes, four); }
 };
 template <int kBits, bool kTable>

@@ -96,7 +96,7 @@ LOWBIT_INLINE Four<kGroup % 4> load_four(const int8_t* x) {
 /// Products of 4 columns are added to 32-bit sums in one step.
 template <bool kAreSigned>
 struct DirectDot {
-  static constexpr bool kSigned = kAreSigned, kTakesBytes = false, kInWords = false, kInSquares = false;
+  static constexpr bool kSigned = kAreSigned, kFullBytes = false, kInWords = false, kInSquares = false;
   template <int kLane>
   LOWBIT_INLINE static Ints add(Ints dot, Ints codes, Four<kLane> four) {
     return vdotq_laneq_s32(dot, signed_of(codes), four.sixteen, kLane);
@@ -109,7 +109,7 @@ using DotRule = DirectDot<kBits == 8 || kTable>;
 /// are added up before they are widened.
 template <bool kAreSigned, int kGroups>
 struct DotInWords {
-  static constexpr bool kSigned = kAreSigned, kTakesBytes = false, kInWords = true, kInSquares = false;
+  static constexpr bool kSigned = kAreSigned, kFullBytes = false, kInWords = true, kInSquares = false;
   static constexpr int kStep = kGroups;
   using Words = int16x8x2_t;
   template <int kLane>
@@ -133,7 +133,7 @@ using DotRule = DotInWords<kBits == 8 || kTable, kBits == 8 || kTable ? 2
 #if defined(__ARM_FEATURE_MATMUL_INT8)
 /// Products of 8 columns are added to squares of 2 rows by 2 tokens. A token without a partner is its own.
 struct SquareDot {
-  static constexpr bool kSigned = true, kTakesBytes = false, kInWords = false, kInSquares = true;
+  static constexpr bool kSigned = true, kFullBytes = false, kInWords = false, kInSquares = true;
 
   /// Two groups of columns of 4 rows become 8 columns of 2 rows each.
   LOWBIT_INLINE static void arrange(Ints& first, Ints& second) {

@@ -14,7 +14,8 @@ struct GroupGrid {
   float scale, zero, top;
 };
 
-/// The levels of 4-bit codes in ascending order; code c stands for scale * level. Midpoints part neighbours.
+/// The levels of 4-bit codes in ascending order, each of which stands for scale * level, and the midpoints that part
+/// neighbours.
 struct GroupTable {
   float levels[16], midpoints[15];
 };

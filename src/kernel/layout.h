@@ -185,6 +185,10 @@ static inline int code_at(int bits, const uint8_t* tile, int row, int col) {
   return code;
 }
 
+/// Tokens of a task where they are shared out over threads: a multiple of every kernel's group, and enough to make up
+/// for decoding the weights once more.
+inline constexpr int kTaskTokens = 192;
+
 /// A packed matrix as kernels see it.
 struct PackedView {
   const uint8_t* data;   ///< aligned to 64
@@ -199,6 +203,7 @@ struct PackedView {
 /// so that dot products which start from kDotBits need no conversion.
 inline constexpr float kDotZero = 0x1.8p23f;
 inline constexpr int32_t kDotBits = 0x4b400000;
+static_assert(__builtin_bit_cast(int32_t, kDotZero) == kDotBits);
 
 /// 32 activations of one token: x[i] is about scale * codes[i].
 struct alignas(64) ActivationTile {
@@ -210,9 +215,9 @@ struct alignas(64) ActivationTile {
 };
 static_assert(sizeof(ActivationTile) == 64);
 
-/// Prepared activations as kernels see them. Tokens lie in groups of `group` (the last may be smaller), so that a
-/// kernel that multiplies a group reads one sequential stream: of a group of w tokens, tile j of its token i (or, for
-/// floats, column j) is element j * w + i.
+/// Prepared activations as kernels see them. Tokens lie in groups of `group` (the last may be smaller), so that what is
+/// multiplied together lies together: of a group of w tokens, tile j of its token i (or, for floats, column j) is
+/// element j * w + i.
 struct ActivationView {
   const void* data;  ///< ActivationTile or float
   int64_t tokens, cols;

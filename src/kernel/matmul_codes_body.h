@@ -102,12 +102,13 @@ struct Scales {
 };
 
 /// Where the offset of symmetric codes is taken off: codes as they enter products have none, or dots start with it
-/// taken off (where it is 128), or it is taken off dots.
+/// taken off (where it is 128), or it is taken off dots. Where unsigned bytes of any size enter products (a rule's
+/// kFullBytes), codes that are decoded get an offset of 128.
 enum class Offset { kNone, kInStart, kInDots };
-/// `whole`: where codes that have one have 128.
+/// `is_128`: an offset that codes have is.
 template <typename Rule>
-constexpr Offset offset_of(FamilyTraits t, bool whole) {
-  return !has_offset(t) || Rule::kSigned ? Offset::kNone : whole ? Offset::kInStart : Offset::kInDots;
+constexpr Offset offset_of(FamilyTraits t, bool is_128) {
+  return !has_offset(t) || Rule::kSigned ? Offset::kNone : is_128 ? Offset::kInStart : Offset::kInDots;
 }
 
 /// A unit's tile as it is stored.
@@ -196,8 +197,9 @@ LOWBIT_INLINE void add_groups_in_words(const Tile (&tile)[P], const ActivationTi
 }
 
 /// One part (all, or a half with a scale of its own) of a tile: value = or += dot * scale. The first is had from
-/// kDotZero + dot in one step: (kDotZero + dot) * scale - kDotZero * scale, where the last product is exact, as a scale
-/// has at most 18 bits.
+/// kDotZero + dot in one step, unless an offset is still to be taken off: (kDotZero + dot) * scale - kDotZero * scale,
+/// where the last product is exact, as a finite scale has at most 18 bits (of an infinite one either is nonsense, but
+/// not the same).
 template <typename Tile, int P, int T, int kPart>
 LOWBIT_INLINE void add_part(const Tile (&tile)[P], const ActivationTile* x, Floats (&value)[P][T]) {
   constexpr int kGroups = 8 / Tile::kParts;
@@ -328,7 +330,7 @@ LOWBIT_INLINE Ints decoded_group(const StoredTile<F>& unit) {
   const Ints codes = unit.template group<kGroup>();
   if constexpr (!has_offset(kTraits)) return codes;
   constexpr int kOffset = StoredTile<F>::Rule::kSigned ? 0 : 1 << offset_shift(kTraits);  // that they have
-  constexpr int kWanted = Rule::kSigned ? 0 : Rule::kTakesBytes ? 128 : 1 << offset_shift(kTraits);
+  constexpr int kWanted = Rule::kSigned ? 0 : Rule::kFullBytes ? 128 : 1 << offset_shift(kTraits);
   if constexpr (kOffset == kWanted) return codes;
   return bytes_minus<(kOffset - kWanted) & 255>(codes);
 }

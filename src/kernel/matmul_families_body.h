@@ -3,15 +3,15 @@
 
 namespace {
 
+/// Up to so many, decoding a panel's tiles for one half of the tokens and once more for the other is faster than
+/// decoding them to memory.
+constexpr int kFewTokens = 2 * kTokens;
 #if defined(LOWBIT_TILES)
 constexpr int kGroupTokens = kTileTokens;
 #else
-constexpr int kGroupTokens = 2 * kTokens;
+constexpr int kGroupTokens = kFewTokens;
 #endif
-/// Up to so many, decoding a panel's tiles for kTokens and once more for the others is faster than decoding them to
-/// memory.
-constexpr int kFewTokens = 2 * kTokens;
-static_assert(kFewTokens <= kGroupTokens);
+static_assert(kFewTokens <= kGroupTokens && kTaskTokens % kGroupTokens == 0);
 
 template <Family F>
 void matmul_many(const PackedView& w, int64_t begin, int64_t end, const ActivationView& x, Table table, float* out,

@@ -9,6 +9,7 @@
 
 namespace {
 
+static_assert(kTaskTokens % kFloatTokens == 0);
 /// Columns between two visits of the outputs, so that kFloatPanels panels of weights take 128 KiB: in the second cache,
 /// from which they stream; shorter blocks, that the first one holds, visit the outputs more often than that is worth.
 constexpr int64_t kFloatBlock = 2048 / kFloatPanels;
@@ -21,9 +22,9 @@ inline Vec weights_at(const uint8_t* panel, int64_t column) {
   return load_bf16(reinterpret_cast<const uint16_t*>(panel) + at);
 }
 
-/// T tokens by P panels: `cols` columns of weights (panels panel_bytes apart) and of x ([column][T]) are added to out,
-/// of which `rows` rows are left; or put there, if they are the first.
-template <Family F, int T, int P>
+/// T tokens by P panels, from memory (kStreams) or a near cache: `cols` columns of weights (panels panel_bytes apart)
+/// and of x ([column][T]) are added to out, of which `rows` rows are left; or put there, if they are the first.
+template <Family F, int T, int P, bool kStreams>
 void float_tile(const uint8_t* weights, uint64_t panel_bytes, int64_t cols, const float* x, bool first, float* out,
                 int64_t stride, int64_t rows) {
   Vec total[P][T];
@@ -37,7 +38,7 @@ void float_tile(const uint8_t* weights, uint64_t panel_bytes, int64_t cols, cons
   }
   constexpr int64_t kColumn = kPanelRows * (F == Family::F32 ? 4 : 2);  // bytes
   for (int64_t c = 0; c < cols; ++c) {
-    if (T == 1 && kFloatAhead > 0 && (c * kColumn) % 64 == 0) {
+    if (kStreams && T == 1 && kFloatAhead > 0 && (c * kColumn) % 64 == 0) {
       for (int p = 0; p < P; ++p) {
         __builtin_prefetch(weights + static_cast<uint64_t>(p) * panel_bytes + c * kColumn + kFloatAhead);
       }
@@ -58,12 +59,12 @@ void float_tile(const uint8_t* weights, uint64_t panel_bytes, int64_t cols, cons
 
 using FloatTile = void (*)(const uint8_t*, uint64_t, int64_t, const float*, bool, float*, int64_t, int64_t);
 
-template <Family F, int T, int P>
+template <Family F, int T, int P, bool kStreams>
 FloatTile pick_float_tile(int64_t tokens) {
   if constexpr (T == 1)
-    return float_tile<F, 1, P>;
+    return float_tile<F, 1, P, kStreams>;
   else
-    return tokens == T ? float_tile<F, T, P> : pick_float_tile<F, T - 1, P>(tokens);
+    return tokens == T ? float_tile<F, T, P, kStreams> : pick_float_tile<F, T - 1, P, kStreams>(tokens);
 }
 
 /// Up to kFloatTokens tokens, all columns; P panels at once for as long as there are so many.
@@ -71,7 +72,7 @@ template <Family F, int P>
 int64_t few_tokens(const PackedView& w, int64_t panel, int64_t end, const ActivationView& x, float* out,
                    int64_t stride) {
   constexpr int kMost = P > kFloatPanels ? 1 : kFloatTokens;  // tokens by panels that registers hold
-  const auto tile = pick_float_tile<F, kMost, P>(x.tokens);
+  const auto tile = pick_float_tile<F, kMost, P, true>(x.tokens);
   for (; panel + P <= end; panel += P) {
     tile(w.data + static_cast<uint64_t>(panel) * w.panel_bytes, w.panel_bytes, x.cols,
          static_cast<const float*>(x.data), true, out + panel * kPanelRows, stride, w.rows - panel * kPanelRows);
@@ -107,9 +108,9 @@ void many_tokens(const uint8_t* weights, uint64_t panel_bytes, int64_t cols, con
   const auto* data = static_cast<const float*>(x.data);
   for (int64_t token = 0; token < x.tokens; token += kFloatTokens) {
     const int64_t tokens = x.tokens - token < kFloatTokens ? x.tokens - token : kFloatTokens;
-    pick_float_tile<Family::F32, kFloatTokens, P>(tokens)(weights, panel_bytes, cols,
-                                                          data + token * x.cols + from * tokens, from == 0,
-                                                          out + token * stride, stride, rows);
+    pick_float_tile<Family::F32, kFloatTokens, P, false>(tokens)(weights, panel_bytes, cols,
+                                                                 data + token * x.cols + from * tokens, from == 0,
+                                                                 out + token * stride, stride, rows);
   }
 }
 

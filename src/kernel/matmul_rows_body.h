@@ -18,7 +18,7 @@ struct DecodedTile {
   static constexpr Offset kOffset = kTheOffset;
   using Rule = TheRule;
   const TileBytes<kParts, kMinima>* bytes;
-  float theirs;
+  float of_codes;
 
   template <int kGroup>
   LOWBIT_INLINE Ints group() const {
@@ -26,8 +26,8 @@ struct DecodedTile {
   }
   LOWBIT_INLINE Floats scale(int part) const { return load_floats(bytes->floats[part]); }
   LOWBIT_INLINE Floats minimum(int part) const { return load_floats(bytes->floats[kParts + part]); }
-  LOWBIT_INLINE Floats less() const { return load_floats(bytes->floats[bytes->kLess]); }
-  LOWBIT_INLINE float offset() const { return theirs; }
+  LOWBIT_INLINE Floats less() const { return load_floats(bytes->floats[TileBytes<kParts, kMinima>::kLess]); }
+  LOWBIT_INLINE float offset() const { return of_codes; }
 };
 
 /// Panels that kManyUnits units belong to; parts of a panel that they are.
@@ -64,7 +64,7 @@ void multiply_decoded(const TileBytes<kParts, kMinima> (*tiles)[kBlockTiles], in
   Floats total[P][T];
   DecodedTile<kParts, kMinima, kOffset, Rule> tile[P];
   for (int p = 0; p < P; ++p) {
-    tile[p].theirs = offset;
+    tile[p].of_codes = offset;
     for (int t = 0; t < T; ++t) {
       total[p][t] = first ? zero_floats() : load_rows(out + t * stride + p * kRows, rows - p * kRows);
     }
@@ -101,7 +101,7 @@ void matmul_rows(const PackedView& w, int64_t begin, int64_t end, const Activati
   constexpr int kParts = StoredTile<F>::kParts;
   constexpr bool kMinima = kTraits.minima;
   using Rule = DecodedRule<kTraits.bits, kTraits.table>;
-  constexpr Offset kOffset = offset_of<Rule>(kTraits, Rule::kTakesBytes);
+  constexpr Offset kOffset = offset_of<Rule>(kTraits, Rule::kFullBytes);
   TileBytes<kParts, kMinima> decoded[kBlockUnits][kBlockTiles];
   const auto* activations = static_cast<const ActivationTile*>(x.data);
   const int64_t tiles = w.cols / kTileCols, panel_bytes = static_cast<int64_t>(w.panel_bytes);

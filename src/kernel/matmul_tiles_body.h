@@ -3,8 +3,8 @@
 //
 // A panel's tile of signed codes is the right-hand side as it lies: row k of it holds columns 4k to 4k + 3 of 16 rows.
 // Dots pass from tile registers to vectors through memory, where scales are applied in the order that matmul_ref.cc
-// defines. On Sapphire and Emerald Rapids a product holds up the vector units for its 16 cycles, so that this is 1.6
-// times as fast as vectors alone, not 8 times; families with two scales a tile would need two products for half the
+// defines. On Sapphire and Emerald Rapids a product holds up the vector units for its 16 cycles, so that this is little
+// faster than vectors alone, not 8 times; families with two scales a tile would need two products for half the
 // columns each and gain nothing.
 
 namespace {
@@ -19,7 +19,7 @@ constexpr int kTilePanels = 8;
 
 /// Codes are decoded to signed bytes.
 struct SignedCodes {
-  static constexpr bool kSigned = true, kTakesBytes = false, kInSquares = false;
+  static constexpr bool kSigned = true, kFullBytes = false, kInSquares = false;
 };
 
 /// A decoded tile where loads of it do not lie at a multiple of 4096 bytes from stores of dots that are under way,

@@ -5,7 +5,7 @@ namespace lowbit::avx512 {
 namespace {
 
 constexpr int kFloatTokens = 12, kFloatPanels = 2, kSingleTokenPanels = 8;
-constexpr int64_t kFloatAhead = 8192;
+constexpr int64_t kFloatAhead = 8192;  // not measured
 
 // Sixteen lanes each that attention keeps sums in.
 constexpr int kAttentionRegisters = 24;

@@ -1,6 +1,5 @@
 #include "kernel/packed.h"
 
-
 #include <algorithm>
 #include <array>
 #include <atomic>
@@ -10,8 +9,8 @@
 #include <utility>
 
 #include "base/error.h"
-#include "base/large_pages.h"
 #include "base/half.h"
+#include "base/large_pages.h"
 
 namespace lowbit {
 namespace {

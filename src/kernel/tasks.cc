@@ -7,9 +7,6 @@ namespace {
 
 /// Tasks a thread: a core that was late or slow leaves the rest to the others.
 constexpr int64_t kTasksPerThread = 8;
-/// Tokens of a task where they are shared out too: a multiple of every kernel's group, and enough to make up for
-/// decoding the weights once more.
-constexpr int64_t kTaskTokens = 192;
 /// Tokens up to which reading the weights takes longest.
 constexpr int64_t kFewTokens = 8;
 /// Panels below which a task reads its activations too often.

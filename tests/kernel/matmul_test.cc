@@ -196,9 +196,13 @@ TEST_P(EveryEncoding, HoldsAtTheExtremes) {
     const PackedMatrix w = pack_matrix(e, rows, cols, data.data(), nullptr, pool_);
     EXPECT_THAT(unpack_matrix(w), testing::Pointwise(testing::Eq(), decoded(e, data, rows * cols)));
     for (const float sign : {1.0f, -1.0f}) {
-      const std::vector<float> x(static_cast<size_t>(3 * cols), sign * 1e3f);
-      const auto expected = product(*all_kernels().front(), w, x, 3, pool_);
-      for (const Kernels* k : all_kernels()) EXPECT_TRUE(same_bits(product(*k, w, x, 3, pool_), expected)) << k->name;
+      for (const int64_t tokens : {3, 29}) {
+        const std::vector<float> x(static_cast<size_t>(tokens * cols), sign * 1e3f);
+        const auto expected = product(*all_kernels().front(), w, x, tokens, pool_);
+        for (const Kernels* k : all_kernels()) {
+          EXPECT_TRUE(same_bits(product(*k, w, x, tokens, pool_), expected)) << k->name << " tokens " << tokens;
+        }
+      }
     }
   }
 }

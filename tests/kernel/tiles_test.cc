@@ -35,7 +35,7 @@ TEST_P(Tiles, GiveTheReferencesBits) {
       const PackedMatrix w = pack_matrix(e, rows, cols, data.data(), nullptr, pool);
       const auto x = test::random_floats(50 * cols, 2);
       const auto expected = test::product(*all_kernels().front(), w, x, 50, pool);
-      for (int64_t tokens : {1, 6, 7, 8, 15, 16, 17, 31, 33, 50}) {
+      for (int64_t tokens : {1, 6, 7, 8, 12, 13, 15, 16, 17, 23, 31, 33, 50}) {
         const std::vector<float> some(x.begin(), x.begin() + tokens * cols);
         const std::vector<float> want(expected.begin(), expected.begin() + tokens * rows);
         EXPECT_TRUE(test::same_bits(test::product(*k, w, some, tokens, pool), want))

@@ -12,9 +12,9 @@ SortedTable sorted(const GroupFormat& format) {
   SortedTable out;
   for (uint8_t i = 0; i < 16; ++i) out.codes[i] = i;
   std::stable_sort(out.codes.begin(), out.codes.end(), [&](uint8_t a, uint8_t b) { return levels[a] < levels[b]; });
-  for (size_t i = 0; i < 16; ++i) out.levels.levels[i] = levels[out.codes[i]];
+  for (size_t i = 0; i < 16; ++i) out.table.levels[i] = levels[out.codes[i]];
   for (size_t i = 0; i < 15; ++i) {
-    out.levels.midpoints[i] = (out.levels.levels[i] + out.levels.levels[i + 1]) / 2;
+    out.table.midpoints[i] = (out.table.levels[i] + out.table.levels[i + 1]) / 2;
   }
   return out;
 }
@@ -37,7 +37,7 @@ void assign_group(const GroupFormat& format, GroupParameters p, const float* x, 
   }
   const SortedTable& table = table_of(format);
   std::fill(codes, codes + count, uint8_t{0});
-  for (const float midpoint : table.levels.midpoints) {
+  for (const float midpoint : table.table.midpoints) {
     // A tie goes down, as bitsandbytes has it.
     for (int64_t i = 0; i < count; ++i) codes[i] = static_cast<uint8_t>(codes[i] + (x[i] * inverse > midpoint ? 1 : 0));
   }

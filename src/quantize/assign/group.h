@@ -8,10 +8,10 @@
 
 namespace lowbit {
 
-/// Codes by the level they stand for, and what that makes of levels.
+/// Levels in ascending order, and the code of each.
 struct SortedTable {
   std::array<uint8_t, 16> codes;
-  GroupTable levels;
+  GroupTable table;
 };
 /// That of a format whose levels are no integers.
 const SortedTable& table_of(const GroupFormat& format);

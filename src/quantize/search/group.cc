@@ -102,7 +102,7 @@ class Group {
       const auto top = static_cast<float>(format_.codes() - 1);
       return kernels_.round(x_, count_, {p.scale, p.zero, top}, level_.data(), error_.data());
     }
-    kernels_.round_to_table(x_, count_, table_of(format_).levels, p.scale, level_.data(), error_.data());
+    kernels_.round_to_table(x_, count_, table_of(format_).table, p.scale, level_.data(), error_.data());
   }
 
   /// Nearest codes on a grid: the error, and the scale of least error for these codes.
@@ -183,7 +183,7 @@ class Group {
   const float* const gram_;  ///< or nullptr
   const GroupKernels& kernels_ = group_kernels();
   std::vector<float> level_, error_;  ///< of the candidate measured last
-  std::vector<float> weights_;  ///< what each squared error counts
+  std::vector<float> weights_;        ///< what each squared error counts
   Extremes range_;
   GroupParameters best_;
   float best_error_ = INFINITY;
