@@ -4,7 +4,6 @@
 // Many tokens: operations (2 a weight and token) a second, for the default kernels beside what their instructions reach
 // alone.
 #include <fmt/core.h>
-#include <sys/mman.h>
 
 #include <algorithm>
 #include <chrono>
@@ -17,6 +16,7 @@
 #include <vector>
 
 #include "base/half.h"
+#include "base/large_pages.h"
 #include "kernel/kernels.h"
 #include "kernel/peak.h"
 
@@ -113,7 +113,7 @@ bool verify(const Encoding& e, const Kernels& k, int64_t tokens, ThreadPool& poo
 void one_token(const Encoding& e, const Kernels& k, const PackedMatrix& w, ThreadPool& pool) {
   const std::unique_ptr<uint64_t, void (*)(void*)> plain(
       static_cast<uint64_t*>(std::aligned_alloc(kPieceBytes, kColdBytes)), std::free);
-  madvise(plain.get(), kColdBytes, MADV_HUGEPAGE);
+  wish_large_pages(plain.get(), kColdBytes);
   std::memset(plain.get(), 1, kColdBytes);
   const std::vector<float> x(static_cast<size_t>(w.cols()), 0.5f);
   std::vector<float> out(static_cast<size_t>(w.rows()));

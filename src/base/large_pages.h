@@ -7,6 +7,8 @@
 
 namespace lowbit {
 
+inline constexpr size_t kLargePage = size_t{2} << 20;  ///< bytes
+
 /// Asks for large pages where [memory, memory + bytes) covers whole ones. A wish: nothing depends on it.
 void wish_large_pages(void* memory, size_t bytes);
 

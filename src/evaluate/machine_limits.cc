@@ -1,13 +1,12 @@
 #include "evaluate/machine_limits.h"
 
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstdlib>
 #include <new>
 
+#include "base/large_pages.h"
 #include "kernel/peak.h"
 
 namespace lowbit {
@@ -42,9 +41,9 @@ uint64_t read_piece(const uint64_t* words) {
 void MachineLimits::Free::operator()(uint64_t* p) const { std::free(p); }
 
 MachineLimits::MachineLimits(ThreadPool& pool)
-    : pool_(pool), memory_(static_cast<uint64_t*>(std::aligned_alloc(2 << 20, kWords * sizeof(uint64_t)))) {
+    : pool_(pool), memory_(static_cast<uint64_t*>(std::aligned_alloc(kLargePage, kWords * sizeof(uint64_t)))) {
   if (!memory_) throw std::bad_alloc();
-  madvise(memory_.get(), kWords * sizeof(uint64_t), MADV_HUGEPAGE);  // as packed weights are
+  wish_large_pages(memory_.get(), kWords * sizeof(uint64_t));  // as packed weights are
   pool_.run(kPieces, [&](int64_t piece, int) {
     std::fill_n(memory_.get() + piece * (kWords / kPieces), kWords / kPieces, uint64_t{1});
   });

@@ -15,8 +15,6 @@
 namespace lowbit {
 namespace {
 
-constexpr uint64_t kHugePage = uint64_t{2} << 20;
-
 bool family_of(EncodingId id, Family& family) {
   switch (id) {
     case EncodingId::F32:
@@ -353,7 +351,7 @@ PackedMatrix PackedMatrix::with_memory(const Encoding& encoding, int64_t rows, i
   PackedMatrix matrix = of_shape(encoding, rows, cols, shared);
   const uint64_t bytes = matrix.bytes();
   // Streams of weights run through the address-translation cache faster with large pages.
-  const uint64_t alignment = bytes >= kHugePage ? kHugePage : 64;
+  const uint64_t alignment = bytes >= kLargePage ? kLargePage : 64;
   auto* memory = static_cast<uint8_t*>(std::aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment));
   if (memory == nullptr) fail("not enough memory: {} bytes for a {} matrix", bytes, encoding.name);
   matrix.data_.reset(memory);
