@@ -8,7 +8,7 @@ namespace {
 /// Tasks a thread: a core that was late or slow leaves the rest to the others.
 constexpr int64_t kTasksPerThread = 8;
 /// Tokens up to which reading the weights takes longest.
-constexpr int64_t kFewTokens = 8;
+constexpr int64_t kMemoryBoundTokens = 8;
 /// Panels below which a task reads its activations too often.
 constexpr int64_t kTaskPanels = 8;
 
@@ -31,7 +31,7 @@ Tasks share_out(int64_t panels, int64_t tokens, int threads) {
 }
 
 PanelRange panels_of(const Tasks& tasks, int64_t range, int64_t before, int64_t panels) {
-  if (tasks.tokens <= kFewTokens) {
+  if (tasks.tokens <= kMemoryBoundTokens) {
     return {panels * range / tasks.panel_ranges, panels * (range + 1) / tasks.panel_ranges};
   }
   const int64_t begin = range * tasks.panels - before;
