@@ -14,12 +14,7 @@ ActivationTile tile_of(const float* x, int64_t count, float scale, float inverse
   for (int64_t c = 0; c < count; ++c) tile.codes[c] = static_cast<int8_t>((x[c] * inverse + kRound) - kRound);
   for (int c = 0; c < kTileCols; ++c) sums[c / 16] += tile.codes[c];
   tile.scale = scale;
-  tile.sum = static_cast<float>(sums[0] + sums[1]);
-  tile.start = kDotBits - 128 * (sums[0] + sums[1]);
-  for (int h = 0; h < 2; ++h) {
-    tile.half_sum[h] = static_cast<float>(sums[h]);
-    tile.half_start[h] = kDotBits - 128 * sums[h];
-  }
+  set_sums(tile, sums[0], sums[1]);
   return tile;
 }
 

@@ -215,6 +215,16 @@ struct alignas(64) ActivationTile {
 };
 static_assert(sizeof(ActivationTile) == 64);
 
+/// Sets what follows from the sums of the first and the last 16 codes.
+static inline void set_sums(ActivationTile& tile, int32_t first, int32_t last) {
+  tile.sum = static_cast<float>(first + last);
+  tile.half_sum[0] = static_cast<float>(first);
+  tile.half_sum[1] = static_cast<float>(last);
+  tile.start = kDotBits - 128 * (first + last);
+  tile.half_start[0] = kDotBits - 128 * first;
+  tile.half_start[1] = kDotBits - 128 * last;
+}
+
 /// Prepared activations as kernels see them. Tokens lie in groups of `group` (the last may be smaller), so that what is
 /// multiplied together lies together: of a group of w tokens, tile j of its token i (or, for floats, column j) is
 /// element j * w + i.

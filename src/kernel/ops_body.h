@@ -39,12 +39,7 @@ void quantize_row(const float* x, int64_t cols, ActivationTile* out, int64_t str
       sums[h] = store_int8(out->codes + 16 * h, min(max(code, set1(-127.0f)), set1(127.0f)));
     }
     out->scale = zero ? 0.0f : most / 127.0f;
-    out->sum = static_cast<float>(sums[0] + sums[1]);
-    out->half_sum[0] = static_cast<float>(sums[0]);
-    out->half_sum[1] = static_cast<float>(sums[1]);
-    out->start = kDotBits - 128 * (sums[0] + sums[1]);
-    out->half_start[0] = kDotBits - 128 * sums[0];
-    out->half_start[1] = kDotBits - 128 * sums[1];
+    set_sums(*out, sums[0], sums[1]);
     out->unused = 0;
   }
 }
