@@ -71,6 +71,7 @@ LOWBIT_INLINE Ints look_up(Table table, Ints codes) { return _mm256_shuffle_epi8
 
 LOWBIT_INLINE Floats to_floats(Ints a) { return _mm256_cvtepi32_ps(a); }
 LOWBIT_INLINE Floats as_floats(Ints a) { return _mm256_castsi256_ps(a); }
+LOWBIT_INLINE Ints as_ints(Floats a) { return _mm256_castps_si256(a); }
 LOWBIT_INLINE Floats sub(Floats a, Floats b) { return _mm256_sub_ps(a, b); }
 LOWBIT_INLINE Floats mul(Floats a, Floats b) { return _mm256_mul_ps(a, b); }
 LOWBIT_INLINE Floats fma(Floats a, Floats b, Floats c) { return _mm256_fmadd_ps(a, b, c); }
@@ -87,7 +88,7 @@ LOWBIT_INLINE Ints load_four(const int8_t* x) {
 #if defined(__AVXVNNI__)
 /// Codes of up to 8 bits enter products as they are, and products of 4 columns are added to 32-bit sums in one step.
 struct DirectDot {
-  static constexpr bool kSigned = false, kFullBytes = true, kInWords = false, kInSquares = false;
+  static constexpr bool kSigned = false, kFullBytes = true, kInWords = false, kInSquares = false, kSplit = false;
   LOWBIT_INLINE static Ints add(Ints dot, Ints codes, Ints four) { return _mm256_dpbusd_avx_epi32(dot, codes, four); }
 };
 template <int kBits, bool kTable>
@@ -101,31 +102,55 @@ using DecodedRule = DirectDot;
 /// and can take the activation's sign (kTakeSigns): its magnitude serves all rows.
 template <bool kAreSigned, int kGroups, bool kTakeSigns>
 struct DotInWords {
-  static constexpr bool kSigned = kAreSigned, kFullBytes = false, kInWords = true, kInSquares = false;
+  static constexpr bool kSigned = kAreSigned, kFullBytes = false, kInWords = kGroups > 1, kInSquares = false;
+  static constexpr bool kSplit = false;
   static constexpr int kStep = kGroups;
   using Words = Ints;
-  LOWBIT_INLINE static Ints products(Ints codes, Ints four) {
-    if constexpr (kTakeSigns) return _mm256_maddubs_epi16(_mm256_abs_epi8(four), _mm256_sign_epi8(codes, four));
-    if constexpr (kSigned) return _mm256_maddubs_epi16(_mm256_abs_epi8(codes), _mm256_sign_epi8(four, codes));
-    return _mm256_maddubs_epi16(codes, four);
-  }
   /// Here and now: GCC would make all products of a tile first, which do not fit into registers, and then add.
   LOWBIT_INLINE static Ints now(Ints sum) {
     asm volatile("" : "+x"(sum));
     return sum;
   }
+  LOWBIT_INLINE static Ints products(Ints codes, Ints four) {
+    if constexpr (kTakeSigns) return _mm256_maddubs_epi16(_mm256_abs_epi8(four), _mm256_sign_epi8(codes, four));
+    if constexpr (kSigned) return _mm256_maddubs_epi16(_mm256_abs_epi8(codes), _mm256_sign_epi8(four, codes));
+    return now(_mm256_maddubs_epi16(codes, four));
+  }
   LOWBIT_INLINE static Ints add_words(Ints a, Ints b) { return now(_mm256_add_epi16(a, b)); }
   LOWBIT_INLINE static Ints add_widened(Ints dot, Ints words) {
     return now(_mm256_add_epi32(dot, _mm256_madd_epi16(words, _mm256_set1_epi16(1))));
   }
+  LOWBIT_INLINE static Ints add(Ints dot, Ints codes, Ints four) { return add_widened(dot, products(codes, four)); }
 };
 /// Groups that may be added up in 16 bits.
 constexpr int steps(int bits, bool table) { return bits == 8 || table ? 1 : bits <= 4 ? 8 : bits == 5 ? 4 : 2; }
-/// How codes decoded to bytes are multiplied.
-template <int kBits, bool kTable>
-using DecodedRule = DotInWords<kBits == 8 || kTable, steps(kBits, kTable), false>;
 template <int kBits, bool kTable>
 using DotRule = DotInWords<kBits == 8 || kTable, steps(kBits, kTable), kTable>;
+
+/// Signed codes of 8 bits, decoded for many tokens: signs cost a register's worth of memory once instead of an
+/// instruction on the multiplier's pipes for each token. With s = -1 where a code c is negative, else 0,
+///   c x = |c| (x ^ s) + (|c| where s = -1),
+/// and what is in brackets last is no matter of the token: dots start with it. A pair is from -2 * 128 * 128 to
+/// 2 * 127 * 127.
+struct SplitDot : DotInWords<true, 1, false> {
+  static constexpr bool kSplit = true;
+  struct Codes {
+    Ints magnitudes, signs;
+  };
+  LOWBIT_INLINE static Codes split(Ints codes) { return {_mm256_abs_epi8(codes), _mm256_cmpgt_epi8(zero(), codes)}; }
+  LOWBIT_INLINE static Ints products(Codes codes, Ints four) {
+    return _mm256_maddubs_epi16(codes.magnitudes, _mm256_xor_si256(four, codes.signs));
+  }
+  LOWBIT_INLINE static Ints add(Ints dot, Codes codes, Ints four) { return add_widened(dot, products(codes, four)); }
+  /// What dots start from; `negative` are the sums of the negative codes.
+  LOWBIT_INLINE static Ints start(Words negative) {
+    return _mm256_sub_epi32(every_int(kDotBits), add_widened(zero(), negative));
+  }
+  LOWBIT_INLINE static Words negative(Codes codes) { return _mm256_maddubs_epi16(codes.magnitudes, codes.signs); }
+};
+/// How codes decoded to bytes are multiplied.
+template <int kBits, bool kTable>
+using DecodedRule = std::conditional_t<kBits == 8 || kTable, SplitDot, DotInWords<false, steps(kBits, kTable), false> >;
 #endif
 
 }  // namespace

@@ -64,6 +64,7 @@ LOWBIT_INLINE Ints look_up(Table table, Ints codes) { return _mm512_shuffle_epi8
 
 LOWBIT_INLINE Floats to_floats(Ints a) { return _mm512_cvtepi32_ps(a); }
 LOWBIT_INLINE Floats as_floats(Ints a) { return _mm512_castsi512_ps(a); }
+LOWBIT_INLINE Ints as_ints(Floats a) { return _mm512_castps_si512(a); }
 LOWBIT_INLINE Floats sub(Floats a, Floats b) { return _mm512_sub_ps(a, b); }
 LOWBIT_INLINE Floats mul(Floats a, Floats b) { return _mm512_mul_ps(a, b); }
 LOWBIT_INLINE Floats fma(Floats a, Floats b, Floats c) { return _mm512_fmadd_ps(a, b, c); }
@@ -79,7 +80,7 @@ LOWBIT_INLINE Ints load_four(const int8_t* x) {
 
 /// Codes of up to 8 bits enter products as they are, and products of 4 columns are added to 32-bit sums in one step.
 struct DirectDot {
-  static constexpr bool kSigned = false, kFullBytes = true, kInWords = false, kInSquares = false;
+  static constexpr bool kSigned = false, kFullBytes = true, kInWords = false, kInSquares = false, kSplit = false;
   LOWBIT_INLINE static Ints add(Ints dot, Ints codes, Ints four) { return _mm512_dpbusd_epi32(dot, codes, four); }
 };
 template <int kBits, bool kTable>

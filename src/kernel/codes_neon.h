@@ -77,6 +77,7 @@ LOWBIT_INLINE Ints look_up(Table table, Ints codes) { return ints_of(vqtbl1q_u8(
 
 LOWBIT_INLINE Floats to_floats(Ints a) { return vcvtq_f32_s32(a); }
 LOWBIT_INLINE Floats as_floats(Ints a) { return vreinterpretq_f32_s32(a); }
+LOWBIT_INLINE Ints as_ints(Floats a) { return vreinterpretq_s32_f32(a); }
 LOWBIT_INLINE Floats sub(Floats a, Floats b) { return vsubq_f32(a, b); }
 LOWBIT_INLINE Floats mul(Floats a, Floats b) { return vmulq_f32(a, b); }
 LOWBIT_INLINE Floats fma(Floats a, Floats b, Floats c) { return vfmaq_f32(c, a, b); }
@@ -96,7 +97,7 @@ LOWBIT_INLINE Four<kGroup % 4> load_four(const int8_t* x) {
 /// Products of 4 columns are added to 32-bit sums in one step.
 template <bool kAreSigned>
 struct DirectDot {
-  static constexpr bool kSigned = kAreSigned, kFullBytes = false, kInWords = false, kInSquares = false;
+  static constexpr bool kSigned = kAreSigned, kFullBytes = false, kInWords = false, kInSquares = false, kSplit = false;
   template <int kLane>
   LOWBIT_INLINE static Ints add(Ints dot, Ints codes, Four<kLane> four) {
     return vdotq_laneq_s32(dot, signed_of(codes), four.sixteen, kLane);
@@ -109,7 +110,7 @@ using DotRule = DirectDot<kBits == 8 || kTable>;
 /// are added up before they are widened.
 template <bool kAreSigned, int kGroups>
 struct DotInWords {
-  static constexpr bool kSigned = kAreSigned, kFullBytes = false, kInWords = true, kInSquares = false;
+  static constexpr bool kSigned = kAreSigned, kFullBytes = false, kInWords = true, kInSquares = false, kSplit = false;
   static constexpr int kStep = kGroups;
   using Words = int16x8x2_t;
   template <int kLane>
@@ -133,7 +134,7 @@ using DotRule = DotInWords<kBits == 8 || kTable, kBits == 8 || kTable ? 2
 #if defined(__ARM_FEATURE_MATMUL_INT8)
 /// Products of 8 columns are added to squares of 2 rows by 2 tokens. A token without a partner is its own.
 struct SquareDot {
-  static constexpr bool kSigned = true, kFullBytes = false, kInWords = false, kInSquares = true;
+  static constexpr bool kSigned = true, kFullBytes = false, kInWords = false, kInSquares = true, kSplit = false;
 
   /// Two groups of columns of 4 rows become 8 columns of 2 rows each.
   LOWBIT_INLINE static void arrange(Ints& first, Ints& second) {

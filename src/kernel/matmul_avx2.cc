@@ -2,7 +2,10 @@
 #include <immintrin.h>
 #include <stdint.h>
 
+#include <type_traits>
+
 #include "kernel/ops.h"
+#include "kernel/unroll.h"
 
 // What the compiler must see in one piece to keep its arrays in registers.
 #define LOWBIT_INLINE inline __attribute__((always_inline))

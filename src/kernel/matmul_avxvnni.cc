@@ -3,6 +3,7 @@
 #include <stdint.h>
 
 #include "kernel/ops.h"
+#include "kernel/unroll.h"
 
 // What the compiler must see in one piece to keep its arrays in registers.
 #define LOWBIT_INLINE inline __attribute__((always_inline))

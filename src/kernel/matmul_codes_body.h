@@ -90,25 +90,25 @@ struct Scales {
     }
     for (int s = 0; s < kParts; ++s) {
       const int at = kPanelRows * s + first;
-      Ints whole = widen_signed(scales + at);
-      if constexpr (kTraits.bits == 2) whole = bits_and(whole, every_int(15));
-      scale[s] = mul(d, to_floats(whole));
-      if constexpr (kTraits.minima) {
-        const Ints least = kTraits.bits == 2 ? high_nibbles(widen_unsigned(scales + at)) : widen_unsigned(minima + at);
-        minimum[s] = mul(dmin, to_floats(least));
+      if constexpr (kTraits.bits == 2) {
+        const Ints both = widen_unsigned(scales + at);
+        scale[s] = mul(d, to_floats(bits_and(both, every_int(15))));
+        minimum[s] = mul(dmin, to_floats(high_nibbles(both)));
+        continue;
       }
+      scale[s] = mul(d, to_floats(widen_signed(scales + at)));
+      if constexpr (kTraits.minima) minimum[s] = mul(dmin, to_floats(widen_unsigned(minima + at)));
     }
   }
 };
 
-/// Where the offset of symmetric codes is taken off: codes as they enter products have none, or dots start with it
-/// taken off (where it is 128), or it is taken off dots. Where unsigned bytes of any size enter products (a rule's
-/// kFullBytes), codes that are decoded get an offset of 128.
-enum class Offset { kNone, kInStart, kInDots };
+/// The offset of symmetric codes: codes as they enter products have none, or dots start with it taken off. Where
+/// unsigned bytes of any size enter products (a rule's kFullBytes), codes that are decoded get an offset of 128.
+enum class Offset { kNone, k128, kOther };
 /// `is_128`: an offset that codes have is.
 template <typename Rule>
 constexpr Offset offset_of(FamilyTraits t, bool is_128) {
-  return !has_offset(t) || Rule::kSigned ? Offset::kNone : is_128 ? Offset::kInStart : Offset::kInDots;
+  return !has_offset(t) || Rule::kSigned ? Offset::kNone : is_128 ? Offset::k128 : Offset::kOther;
 }
 
 /// A unit's tile as it is stored.
@@ -146,9 +146,18 @@ LOWBIT_INLINE Table table_of(const PackedView& w) {
   return load_table(values);
 }
 
+/// What decoded tiles have besides where signs are apart (a rule's kSplit); their codes are magnitudes then.
+template <bool kSplit>
+struct TileSigns {};
+template <>
+struct TileSigns<true> {
+  uint8_t signs[8][4 * kRows];
+  uint8_t start[4 * kRows];  ///< int32 of each row: what dots start from
+};
+
 /// A unit's tile decoded to one byte a code and to floats: scale of each part, minimum of each part, less().
-template <int kParts, bool kMinima>
-struct alignas(64) TileBytes {
+template <int kParts, bool kMinima, bool kSplit = false>
+struct alignas(64) TileBytes : TileSigns<kSplit> {
   static constexpr int kLess = kParts * (kMinima ? 2 : 1);
   uint8_t codes[8][4 * kRows];
   float floats[kLess + 1][kRows];
@@ -157,7 +166,7 @@ struct alignas(64) TileBytes {
 /// dot += the products of groups [kGroup, kEnd); each decoded group serves T tokens, each broadcast P units.
 template <typename Tile, int P, int T, int kGroup, int kEnd>
 LOWBIT_INLINE void add_groups(const Tile (&tile)[P], const ActivationTile* x, Ints (&dot)[P][T]) {
-  Ints codes[P];
+  decltype(tile[0].template group<kGroup>()) codes[P];
   for (int p = 0; p < P; ++p) codes[p] = tile[p].template group<kGroup>();
   for (int t = 0; t < T; ++t) {
     const auto four = load_four<kGroup>(x[t].codes);
@@ -175,10 +184,9 @@ LOWBIT_INLINE void add_products(const Tile (&tile)[P], const ActivationTile* x,
   for (int p = 0; p < P; ++p) codes[p] = tile[p].template group<kGroup>();
   for (int t = 0; t < T; ++t) {
     const auto four = load_four<kGroup>(x[t].codes);
-    for (int p = 0; p < P; ++p) {
-      const auto products = Rule::products(codes[p], four);
-      words[p][t] = kFirst ? products : Rule::add_words(words[p][t], products);
-    }
+    typename Rule::Words products[P];
+    for (int p = 0; p < P; ++p) products[p] = Rule::products(codes[p], four);
+    for (int p = 0; p < P; ++p) words[p][t] = kFirst ? products[p] : Rule::add_words(words[p][t], products[p]);
   }
   if constexpr (kGroup + 1 < kEnd) add_products<Tile, P, T, kGroup + 1, kEnd, false>(tile, x, words);
 }
@@ -196,17 +204,31 @@ LOWBIT_INLINE void add_groups_in_words(const Tile (&tile)[P], const ActivationTi
   if constexpr (kNext < kEnd) add_groups_in_words<Tile, P, T, kNext, kEnd>(tile, x, dot);
 }
 
+/// What the dots of a part of a tile start from, but for those of a rule's kSplit.
+template <typename Tile, int kPart>
+LOWBIT_INLINE Ints start_of(const Tile& tile, const ActivationTile& x) {
+  if constexpr (Tile::kOffset == Offset::k128) return every_int(Tile::kParts == 2 ? x.half_start[kPart] : x.start);
+  if constexpr (Tile::kOffset == Offset::kOther) {  // exact, like kDotBits
+    const Floats sum = every_float(Tile::kParts == 2 ? x.half_sum[kPart] : x.sum);
+    return as_ints(fnma(sum, every_float(tile.offset()), every_float(kDotZero)));
+  }
+  return every_int(kDotBits);
+}
+
 /// One part (all, or a half with a scale of its own) of a tile: value = or += dot * scale. The first is had from
-/// kDotZero + dot in one step, unless an offset is still to be taken off: (kDotZero + dot) * scale - kDotZero * scale,
-/// where the last product is exact, as a finite scale has at most 18 bits (of an infinite one either is nonsense, but
-/// not the same).
+/// kDotZero + dot in one step: (kDotZero + dot) * scale - kDotZero * scale, where the last product is exact, as a
+/// finite scale has at most 18 bits (of an infinite one either is nonsense, but not the same).
 template <typename Tile, int P, int T, int kPart>
 LOWBIT_INLINE void add_part(const Tile (&tile)[P], const ActivationTile* x, Floats (&value)[P][T]) {
   constexpr int kGroups = 8 / Tile::kParts;
   Ints dot[P][T];
   for (int t = 0; t < T; ++t) {
-    const int32_t start = Tile::kParts == 2 ? x[t].half_start[kPart] : x[t].start;
-    for (int p = 0; p < P; ++p) dot[p][t] = every_int(Tile::kOffset == Offset::kInStart ? start : kDotBits);
+    if constexpr (Tile::Rule::kSplit) {
+      for (int p = 0; p < P; ++p) dot[p][t] = tile[p].start();
+    } else {
+      const Ints start = start_of<Tile, kPart>(tile[0], x[t]);
+      for (int p = 0; p < P; ++p) dot[p][t] = start;
+    }
   }
   if constexpr (Tile::Rule::kInSquares) {
     Tile::Rule::template dots<kPart * kGroups, (kPart + 1) * kGroups>(tile, x, dot);
@@ -219,16 +241,8 @@ LOWBIT_INLINE void add_part(const Tile (&tile)[P], const ActivationTile* x, Floa
     const Floats scale = tile[p].scale(kPart);
     for (int t = 0; t < T; ++t) {
       const Floats dots = as_floats(dot[p][t]);
-      if constexpr (Tile::kOffset != Offset::kInDots && kPart == 0) {
-        value[p][t] = fma(dots, scale, tile[p].less());
-        continue;
-      }
-      Floats none = every_float(kDotZero);
-      if constexpr (Tile::kOffset == Offset::kInDots) {
-        none =
-            fma(every_float(Tile::kParts == 2 ? x[t].half_sum[kPart] : x[t].sum), every_float(tile[p].offset()), none);
-      }
-      value[p][t] = kPart == 0 ? mul(sub(dots, none), scale) : fma(sub(dots, none), scale, value[p][t]);
+      value[p][t] =
+          kPart == 0 ? fma(dots, scale, tile[p].less()) : fma(sub(dots, every_float(kDotZero)), scale, value[p][t]);
     }
   }
 }
@@ -277,8 +291,10 @@ LOWBIT_INLINE void for_tiles(const uint8_t* (&chunk)[N], int half, int64_t tiles
       scales[n] = split_scales(kTraits) ? joined[n] : chunk[n];
       if constexpr (split_scales(kTraits)) join_scales(chunk[n], joined[n]);
     }
+    LOWBIT_UNROLL
     for (int u = 0; u < N * P; ++u) unit[u].scales.begin_chunk(chunk[u / P], (half + u % P) * kRows);
     for (int i = 0; i < count; ++i) {
+      LOWBIT_UNROLL
       for (int u = 0; u < N * P; ++u) {
         const uint8_t* vectors = chunk[u / P] + header + i * tile_bytes(kTraits);
         if (u % P == 0) prefetch<F>(vectors, i, header);
@@ -344,12 +360,30 @@ LOWBIT_INLINE void store_groups(const StoredTile<F>& unit, Bytes& to) {
   if constexpr (kGroup + 2 < 8) store_groups<F, Rule, kGroup + 2>(unit, to);
 }
 
+/// The same for a rule that takes signs apart; `negative` is the sum of the negative codes so far.
+template <Family F, typename Rule, int kGroup, typename Bytes>
+LOWBIT_INLINE void store_split_groups(const StoredTile<F>& unit, Bytes& to, typename Rule::Words negative) {
+  const typename Rule::Codes codes = Rule::split(decoded_group<F, Rule, kGroup>(unit));
+  store_bytes(to.codes[kGroup], codes.magnitudes);
+  store_bytes(to.signs[kGroup], codes.signs);
+  negative = Rule::add_words(negative, Rule::negative(codes));
+  if constexpr (kGroup + 1 < 8) {
+    store_split_groups<F, Rule, kGroup + 1>(unit, to, negative);
+  } else {
+    store_bytes(to.start, Rule::start(negative));
+  }
+}
+
 template <Family F, typename Rule, typename Bytes>
 void decode_tiles(const uint8_t* chunk, int half, int64_t tiles, int shared, Table table, Bytes* out) {
   const uint8_t* chunks[1] = {chunk};
   for_tiles<F, 1, 1>(chunks, half, tiles, shared, table,
                      [&](const StoredTile<F>(&unit)[1], int64_t i) LOWBIT_INLINE_LAMBDA {
-                       store_groups<F, Rule, 0>(unit[0], out[i]);
+                       if constexpr (Rule::kSplit) {
+                         store_split_groups<F, Rule, 0>(unit[0], out[i], zero());
+                       } else {
+                         store_groups<F, Rule, 0>(unit[0], out[i]);
+                       }
                        store_floats(out[i].floats[Bytes::kLess], unit[0].less());
                        for (int s = 0; s < StoredTile<F>::kParts; ++s) {
                          store_floats(out[i].floats[s], unit[0].scale(s));

@@ -27,12 +27,10 @@ void matmul_of(const PackedView& w, int64_t begin, int64_t end, const Activation
   const Table table = table_of<F>(w);
   if (x.tokens > kFewTokens) return matmul_many<F>(w, begin, end, x, table, out, stride);
   const auto* activations = static_cast<const ActivationTile*>(x.data);
-  // Of the fewest bits arithmetic takes longest, not memory.
-  constexpr int kTogether = traits(F).bits >= 4 ? kStreams : 1;
   int64_t panel = begin;
   if (x.tokens == 1) {
-    for (; panel + kTogether <= end; panel += kTogether) {
-      multiply_few<F, kTogether, 1>(w, panel, table, activations, 1, out, stride);
+    for (; panel + kStreams <= end; panel += kStreams) {
+      multiply_few<F, kStreams, 1>(w, panel, table, activations, 1, out, stride);
     }
   }
   const int64_t first = x.tokens > kTokens ? (x.tokens + 1) / 2 : x.tokens, rest = x.tokens - first;

@@ -2,9 +2,6 @@
 
 namespace {
 
-/// Tiles between two visits of the outputs: what the units decode to, and a group's activations, stay in a near cache.
-constexpr int kBlockTiles = 32 * kPanelRows / kRows;
-static_assert(kBlockTiles % kChunkTiles == 0);
 static_assert(kManyUnits == 2);  // what is left over is one
 /// Tokens up to which waiting for weights matters.
 constexpr int64_t kWaitingTokens = 64;
@@ -17,16 +14,28 @@ struct DecodedTile {
   static constexpr bool kMinima = kHasMinima;
   static constexpr Offset kOffset = kTheOffset;
   using Rule = TheRule;
-  const TileBytes<kParts, kMinima>* bytes;
+  using Bytes = TileBytes<kParts, kMinima, Rule::kSplit>;
+  /// Tiles between two visits of the outputs: what the units decode to, and a group's activations, stay in a near
+  /// cache.
+  static constexpr int kBlock = (Rule::kSplit ? 8 : 32) * kPanelRows / kRows;
+  static_assert(kBlock % kChunkTiles == 0);
+  using Block = Bytes[kBlock];
+  const Bytes* bytes;
   float of_codes;
 
   template <int kGroup>
-  LOWBIT_INLINE Ints group() const {
-    return load_bytes(bytes->codes[kGroup]);
+  LOWBIT_INLINE auto group() const {
+    const Ints codes = load_bytes(bytes->codes[kGroup]);
+    if constexpr (Rule::kSplit) {
+      return typename Rule::Codes{codes, load_bytes(bytes->signs[kGroup])};
+    } else {
+      return codes;
+    }
   }
+  LOWBIT_INLINE Ints start() const { return load_bytes(bytes->start); }  ///< where signs are apart
   LOWBIT_INLINE Floats scale(int part) const { return load_floats(bytes->floats[part]); }
   LOWBIT_INLINE Floats minimum(int part) const { return load_floats(bytes->floats[kParts + part]); }
-  LOWBIT_INLINE Floats less() const { return load_floats(bytes->floats[TileBytes<kParts, kMinima>::kLess]); }
+  LOWBIT_INLINE Floats less() const { return load_floats(bytes->floats[Bytes::kLess]); }
   LOWBIT_INLINE float offset() const { return of_codes; }
 };
 
@@ -57,12 +66,11 @@ struct Ahead {
 
 /// `count` decoded tiles of P units by T tokens of a group of `width`, added to out (or put there, if they are the
 /// first).
-template <int kParts, bool kMinima, Offset kOffset, typename Rule, int P, int T>
-void multiply_decoded(const TileBytes<kParts, kMinima> (*tiles)[kBlockTiles], int64_t count, float offset,
-                      const ActivationTile* x, int64_t width, bool first, float* out, int64_t stride, int64_t rows,
-                      Ahead ahead) {
+template <typename Tile, int P, int T>
+void multiply_decoded(const typename Tile::Block* tiles, int64_t count, float offset, const ActivationTile* x,
+                      int64_t width, bool first, float* out, int64_t stride, int64_t rows, Ahead ahead) {
   Floats total[P][T];
-  DecodedTile<kParts, kMinima, kOffset, Rule> tile[P];
+  Tile tile[P];
   for (int p = 0; p < P; ++p) {
     tile[p].of_codes = offset;
     for (int t = 0; t < T; ++t) {
@@ -72,25 +80,25 @@ void multiply_decoded(const TileBytes<kParts, kMinima> (*tiles)[kBlockTiles], in
   for (int64_t i = 0; i < count; ++i, x += width) {
     ahead.step(count);
     for (int p = 0; p < P; ++p) tile[p].bytes = &tiles[p][i];
-    add_tile<DecodedTile<kParts, kMinima, kOffset, Rule>, P, T>(tile, x, total);
+    add_tile<Tile, P, T>(tile, x, total);
   }
   for (int p = 0; p < P; ++p) {
     for (int t = 0; t < T; ++t) store_rows(out + t * stride + p * kRows, total[p][t], rows - p * kRows);
   }
 }
 
-template <int kParts, bool kMinima>
-using MultiplyDecoded = void (*)(const TileBytes<kParts, kMinima> (*)[kBlockTiles], int64_t, float,
-                                 const ActivationTile*, int64_t, bool, float*, int64_t, int64_t, Ahead);
+template <typename Tile>
+using MultiplyDecoded = void (*)(const typename Tile::Block*, int64_t, float, const ActivationTile*, int64_t, bool,
+                                 float*, int64_t, int64_t, Ahead);
 
-template <int kParts, bool kMinima, Offset kOffset, typename Rule, int P, int T>
-MultiplyDecoded<kParts, kMinima> pick_decoded(int64_t tokens) {
+template <typename Tile, int P, int T>
+MultiplyDecoded<Tile> pick_decoded(int64_t tokens) {
   if constexpr (T == 1)
-    return multiply_decoded<kParts, kMinima, kOffset, Rule, P, 1>;
+    return multiply_decoded<Tile, P, 1>;
   else if (tokens == T)
-    return multiply_decoded<kParts, kMinima, kOffset, Rule, P, T>;
+    return multiply_decoded<Tile, P, T>;
   else
-    return pick_decoded<kParts, kMinima, kOffset, Rule, P, T - 1>(tokens);
+    return pick_decoded<Tile, P, T - 1>(tokens);
 }
 
 /// Tokens lie in groups of kGroup: see ActivationView.
@@ -98,15 +106,13 @@ template <Family F, int kGroup>
 void matmul_rows(const PackedView& w, int64_t begin, int64_t end, const ActivationView& x, Table table, float* out,
                  int64_t stride) {
   constexpr FamilyTraits kTraits = traits(F);
-  constexpr int kParts = StoredTile<F>::kParts;
-  constexpr bool kMinima = kTraits.minima;
   using Rule = DecodedRule<kTraits.bits, kTraits.table>;
-  constexpr Offset kOffset = offset_of<Rule>(kTraits, Rule::kFullBytes);
-  TileBytes<kParts, kMinima> decoded[kBlockUnits][kBlockTiles];
+  using Decoded = DecodedTile<StoredTile<F>::kParts, kTraits.minima, offset_of<Rule>(kTraits, Rule::kFullBytes), Rule>;
+  typename Decoded::Block decoded[kBlockUnits];
   const auto* activations = static_cast<const ActivationTile*>(x.data);
   const int64_t tiles = w.cols / kTileCols, panel_bytes = static_cast<int64_t>(w.panel_bytes);
-  for (int64_t from = 0; from < tiles; from += kBlockTiles) {
-    const int64_t count = tiles - from < kBlockTiles ? tiles - from : kBlockTiles;
+  for (int64_t from = 0; from < tiles; from += Decoded::kBlock) {
+    const int64_t count = tiles - from < Decoded::kBlock ? tiles - from : Decoded::kBlock;
     const uint64_t offset = tiles_bytes(kTraits, from, w.shared);
     const int64_t lines = static_cast<int64_t>(tiles_bytes(kTraits, count, w.shared) / 64);
     for (int64_t unit = begin * kHalves; unit < end * kHalves; unit += kBlockUnits) {
@@ -123,8 +129,8 @@ void matmul_rows(const PackedView& w, int64_t begin, int64_t end, const Activati
         const int64_t width = left < kGroup ? left : kGroup, rest = group + width - token;
         tokens = rest < kTokens ? rest : kTokens;
         const ActivationTile* of_group = activations + group * tiles + from * width + (token - group);
-        const auto two = pick_decoded<kParts, kMinima, kOffset, Rule, kManyUnits, kTokens>(tokens);
-        const auto one = pick_decoded<kParts, kMinima, kOffset, Rule, 1, kTokens>(tokens);
+        const auto two = pick_decoded<Decoded, kManyUnits, kTokens>(tokens);
+        const auto one = pick_decoded<Decoded, 1, kTokens>(tokens);
         for (int64_t u = 0; u < units; u += kManyUnits) {
           const int64_t row = (unit + u) * kRows;
           const auto multiply = u + kManyUnits <= units ? two : one;

@@ -19,7 +19,7 @@ constexpr int kTilePanels = 8;
 
 /// Codes are decoded to signed bytes.
 struct SignedCodes {
-  static constexpr bool kSigned = true, kFullBytes = false, kInSquares = false;
+  static constexpr bool kSigned = true, kFullBytes = false, kInSquares = false, kSplit = false;
 };
 
 /// A decoded tile where loads of it do not lie at a multiple of 4096 bytes from stores of dots that are under way,
