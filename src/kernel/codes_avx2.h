@@ -9,6 +9,8 @@ using Floats = __m256;
 constexpr int kRows = 8;  ///< of a panel that one register holds
 /// Tokens multiplied at once; registers of rows multiplied at once when tokens are many.
 constexpr int kTokens = 4, kManyUnits = 2;
+/// Times that weights are decoded in registers rather than to memory, where that is quickly done; else twice.
+constexpr int kFewPasses = 4;
 /// Panels that one token reads at once, and how far ahead of each: a core keeps few misses in the air by itself (22 on
 /// Zen 2), so what is asked for has to be near enough that the second cache's own prefetching has it.
 constexpr int kStreams = 2, kAhead = 768;

@@ -3,15 +3,18 @@
 
 namespace {
 
-/// Up to so many, decoding a panel's tiles for one half of the tokens and once more for the other is faster than
-/// decoding them to memory.
-constexpr int kFewTokens = 2 * kTokens;
+/// Up to so many, decoding a panel's tiles in registers once more for every kTokens is faster than decoding them to
+/// memory.
+constexpr int few_tokens(FamilyTraits t) {
+  const bool quickly_decoded = (t.bits == 4 || t.bits == 8) && !t.table;
+  return (quickly_decoded ? kFewPasses : 2) * kTokens;
+}
 #if defined(LOWBIT_TILES)
 constexpr int kGroupTokens = kTileTokens;
 #else
-constexpr int kGroupTokens = kFewTokens;
+constexpr int kGroupTokens = kFewPasses * kTokens;
 #endif
-static_assert(kFewTokens <= kGroupTokens && kTaskTokens % kGroupTokens == 0);
+static_assert(kFewPasses >= 2 && kFewPasses * kTokens <= kGroupTokens && kTaskTokens % kGroupTokens == 0);
 
 template <Family F>
 void matmul_many(const PackedView& w, int64_t begin, int64_t end, const ActivationView& x, Table table, float* out,
@@ -25,7 +28,7 @@ void matmul_many(const PackedView& w, int64_t begin, int64_t end, const Activati
 template <Family F>
 void matmul_of(const PackedView& w, int64_t begin, int64_t end, const ActivationView& x, float* out, int64_t stride) {
   const Table table = table_of<F>(w);
-  if (x.tokens > kFewTokens) return matmul_many<F>(w, begin, end, x, table, out, stride);
+  if (x.tokens > few_tokens(traits(F))) return matmul_many<F>(w, begin, end, x, table, out, stride);
   const auto* activations = static_cast<const ActivationTile*>(x.data);
   int64_t panel = begin;
   if (x.tokens == 1) {
@@ -33,11 +36,12 @@ void matmul_of(const PackedView& w, int64_t begin, int64_t end, const Activation
       multiply_few<F, kStreams, 1>(w, panel, table, activations, 1, out, stride);
     }
   }
-  const int64_t first = x.tokens > kTokens ? (x.tokens + 1) / 2 : x.tokens, rest = x.tokens - first;
-  const auto multiply = pick_few<F, 1, kTokens>(first), multiply_rest = pick_few<F, 1, kTokens>(rest);
+  const int64_t passes = (x.tokens + kTokens - 1) / kTokens;
   for (; panel < end; ++panel) {
-    multiply(w, panel, table, activations, x.tokens, out, stride);
-    if (rest > 0) multiply_rest(w, panel, table, activations + first, x.tokens, out + first * stride, stride);
+    for (int64_t pass = 0; pass < passes; ++pass) {
+      const int64_t first = x.tokens * pass / passes, tokens = x.tokens * (pass + 1) / passes - first;
+      pick_few<F, 1, kTokens>(tokens)(w, panel, table, activations + first, x.tokens, out + first * stride, stride);
+    }
   }
 }
 
