@@ -54,9 +54,9 @@ LayerPass::LayerPass(const ModelConfig& model, ThreadPool& threads, ActivationSc
       scale(static_cast<float>(1 / std::sqrt(static_cast<double>(config.head_dim)))),
       inputs(scales) {}
 
-void LayerPass::for_tokens(const std::function<void(int64_t)>& task) {
-  pool.run((count() + kTokensPerTask - 1) / kTokensPerTask, [&](int64_t block, int) {
-    const int64_t end = std::min(count(), (block + 1) * kTokensPerTask);
+void LayerPass::for_tokens(int64_t n, const std::function<void(int64_t)>& task) {
+  pool.run((n + kTokensPerTask - 1) / kTokensPerTask, [&](int64_t block, int) {
+    const int64_t end = std::min(n, (block + 1) * kTokensPerTask);
     for (int64_t t = block * kTokensPerTask; t < end; ++t) task(t);
   });
 }
@@ -115,9 +115,9 @@ void LayerPass::multiply(std::initializer_list<Product> products, const float* i
       continue;
     }
     float* inputs_of_w = at_least(gathered, n * cols);
-    for (int64_t t = 0; t < n; ++t) {
+    for_tokens(n, [&](int64_t t) {
       for (int64_t c = 0; c < cols; ++c) inputs_of_w[t * cols + c] = in[t * cols + columns[static_cast<size_t>(c)]];
-    }
+    });
     multiply_alike({&p, 1}, inputs_of_w, n);
   }
   while (!alike.empty()) {  // those that ask for the same rounding of their inputs, together
