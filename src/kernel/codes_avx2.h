@@ -12,8 +12,9 @@ constexpr int kTokens = 4, kManyUnits = 2;
 /// Times that weights are decoded in registers rather than to memory, where that is quickly done; else twice.
 constexpr int kFewPasses = 4;
 /// Panels that one token reads at once, and how far ahead of each: a core keeps few misses in the air by itself (22 on
-/// Zen 2), so what is asked for has to be near enough that the second cache's own prefetching has it.
-constexpr int kStreams = 2, kAhead = 768;
+/// Zen 2), so what is asked for has to be near enough that the second cache's own prefetching has it. A few tokens take
+/// one panel at a time, and longer.
+constexpr int kStreams = 2, kAhead = 768, kAheadOfFew = 4096;
 
 LOWBIT_INLINE Ints load_bytes(const uint8_t* p) { return _mm256_load_si256(reinterpret_cast<const __m256i*>(p)); }
 LOWBIT_INLINE void store_bytes(uint8_t* p, Ints a) { _mm256_store_si256(reinterpret_cast<__m256i*>(p), a); }

@@ -11,7 +11,7 @@ constexpr int kTokens = 6, kManyUnits = 2;
 /// Times that weights are decoded in registers rather than to memory, where that is quickly done; else twice.
 constexpr int kFewPasses = 2;
 /// Panels that one token reads at once, and how far ahead.
-constexpr int kStreams = 1, kAhead = 8192;
+constexpr int kStreams = 1, kAhead = 8192, kAheadOfFew = kAhead;
 
 LOWBIT_INLINE Ints load_bytes(const uint8_t* p) { return _mm512_load_si512(p); }
 LOWBIT_INLINE void store_bytes(uint8_t* p, Ints a) { _mm512_store_si512(p, a); }

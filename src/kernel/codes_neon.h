@@ -13,7 +13,7 @@ constexpr int kTokens = 4, kManyUnits = 2;
 /// Times that weights are decoded in registers rather than to memory, where that is quickly done; else twice.
 constexpr int kFewPasses = 2;
 /// Panels that one token reads at once, and how far ahead (not measured).
-constexpr int kStreams = 1, kAhead = 8192;
+constexpr int kStreams = 1, kAhead = 8192, kAheadOfFew = kAhead;
 
 LOWBIT_INLINE uint8x16_t bytes_of(Ints a) { return vreinterpretq_u8_s32(a); }
 LOWBIT_INLINE int8x16_t signed_of(Ints a) { return vreinterpretq_s8_s32(a); }

@@ -267,17 +267,18 @@ LOWBIT_INLINE void add_tile(const Tile (&tile)[P], const ActivationTile* x, Floa
 
 /// Memory is read at full speed only when it is asked for ahead: hardware gives up at each change of pace between
 /// headers and tiles. Addresses beyond the matrix are ignored.
-template <Family F>
+template <Family F, int kBytesAhead>
 LOWBIT_INLINE void prefetch(const uint8_t* vectors, int tile, int header) {
   constexpr FamilyTraits kTraits = traits(F);
   if (tile == 0) {
-    for (int i = 64; i <= header; i += 64) __builtin_prefetch(vectors + kAhead - i);
+    for (int i = 64; i <= header; i += 64) __builtin_prefetch(vectors + kBytesAhead - i);
   }
-  for (int i = 0; i < tile_bytes(kTraits); i += 64) __builtin_prefetch(vectors + kAhead + i);
+  for (int i = 0; i < tile_bytes(kTraits); i += 64) __builtin_prefetch(vectors + kBytesAhead + i);
 }
 
-/// Calls f(the P units of each of N panels from `half` on, index) for tiles [0, tiles) from chunk[n] on.
-template <Family F, int N, int P, typename Function>
+/// Calls f(the P units of each of N panels from `half` on, index) for tiles [0, tiles) from chunk[n] on, which are
+/// asked for kBytesAhead.
+template <Family F, int N, int P, int kBytesAhead, typename Function>
 LOWBIT_INLINE void for_tiles(const uint8_t* (&chunk)[N], int half, int64_t tiles, int shares, Table table, Function f) {
   constexpr FamilyTraits kTraits = traits(F);
   const int shared = kTraits.sub_scales == 0 ? shares : 0;
@@ -297,7 +298,7 @@ LOWBIT_INLINE void for_tiles(const uint8_t* (&chunk)[N], int half, int64_t tiles
       LOWBIT_UNROLL
       for (int u = 0; u < N * P; ++u) {
         const uint8_t* vectors = chunk[u / P] + header + i * tile_bytes(kTraits);
-        if (u % P == 0) prefetch<F>(vectors, i, header);
+        if (u % P == 0) prefetch<F, kBytesAhead>(vectors, i, header);
         unit[u].vectors = vectors + (half + u % P) * 4 * kRows;
         unit[u].table = table;
         unit[u].scales.read(scales[u / P], count, i, shared, (half + u % P) * kRows);
@@ -319,10 +320,10 @@ void multiply_few(const PackedView& w, int64_t panel, Table table, const Activat
   }
   const uint8_t* chunk[N];
   for (int n = 0; n < N; ++n) chunk[n] = w.data + static_cast<uint64_t>(panel + n) * w.panel_bytes;
-  for_tiles<F, N, kHalves>(chunk, 0, w.cols / kTileCols, w.shared, table,
-                           [&](const StoredTile<F>(&unit)[kUnits], int64_t i) LOWBIT_INLINE_LAMBDA {
-                             add_tile<StoredTile<F>, kUnits, T>(unit, x + i * width, total);
-                           });
+  for_tiles<F, N, kHalves, T == 1 ? kAhead : kAheadOfFew>(
+      chunk, 0, w.cols / kTileCols, w.shared, table,
+      [&](const StoredTile<F>(&unit)[kUnits], int64_t i)
+          LOWBIT_INLINE_LAMBDA { add_tile<StoredTile<F>, kUnits, T>(unit, x + i * width, total); });
   for (int u = 0; u < kUnits; ++u) {
     const int64_t row = panel * kPanelRows + u * kRows;
     for (int t = 0; t < T; ++t) store_rows(out + t * stride + row, total[u][t], w.rows - row);
@@ -377,20 +378,20 @@ LOWBIT_INLINE void store_split_groups(const StoredTile<F>& unit, Bytes& to, type
 template <Family F, typename Rule, typename Bytes>
 void decode_tiles(const uint8_t* chunk, int half, int64_t tiles, int shared, Table table, Bytes* out) {
   const uint8_t* chunks[1] = {chunk};
-  for_tiles<F, 1, 1>(chunks, half, tiles, shared, table,
-                     [&](const StoredTile<F>(&unit)[1], int64_t i) LOWBIT_INLINE_LAMBDA {
-                       if constexpr (Rule::kSplit) {
-                         store_split_groups<F, Rule, 0>(unit[0], out[i], zero());
-                       } else {
-                         store_groups<F, Rule, 0>(unit[0], out[i]);
-                       }
-                       store_floats(out[i].floats[Bytes::kLess], unit[0].less());
-                       for (int s = 0; s < StoredTile<F>::kParts; ++s) {
-                         store_floats(out[i].floats[s], unit[0].scale(s));
-                         if constexpr (StoredTile<F>::kMinima)
-                           store_floats(out[i].floats[StoredTile<F>::kParts + s], unit[0].minimum(s));
-                       }
-                     });
+  for_tiles<F, 1, 1, kAhead>(chunks, half, tiles, shared, table,
+                             [&](const StoredTile<F>(&unit)[1], int64_t i) LOWBIT_INLINE_LAMBDA {
+                               if constexpr (Rule::kSplit) {
+                                 store_split_groups<F, Rule, 0>(unit[0], out[i], zero());
+                               } else {
+                                 store_groups<F, Rule, 0>(unit[0], out[i]);
+                               }
+                               store_floats(out[i].floats[Bytes::kLess], unit[0].less());
+                               for (int s = 0; s < StoredTile<F>::kParts; ++s) {
+                                 store_floats(out[i].floats[s], unit[0].scale(s));
+                                 if constexpr (StoredTile<F>::kMinima)
+                                   store_floats(out[i].floats[StoredTile<F>::kParts + s], unit[0].minimum(s));
+                               }
+                             });
 }
 
 }  // namespace
