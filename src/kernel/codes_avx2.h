@@ -9,11 +9,16 @@ using Floats = __m256;
 constexpr int kRows = 8;  ///< of a panel that one register holds
 /// Tokens multiplied at once; registers of rows multiplied at once when tokens are many.
 constexpr int kTokens = 4, kManyUnits = 2;
-/// Times that weights are decoded in registers rather than to memory, where that is quickly done; else twice.
+/// At most so many times weights are decoded in registers rather than to memory, where that is quickly done; else
+/// twice.
+#if defined(__AVXVNNI__)
+constexpr int kFewPasses = 2;  // not measured; as AVX-512, which has the same products
+#else
 constexpr int kFewPasses = 4;
+#endif
 /// Panels that one token reads at once, and how far ahead of each: a core keeps few misses in the air by itself (22 on
 /// Zen 2), so what is asked for has to be near enough that the second cache's own prefetching has it. A few tokens take
-/// one panel at a time, and longer.
+/// one panel at a time, and take longer over it.
 constexpr int kStreams = 2, kAhead = 768, kAheadOfFew = 4096;
 
 LOWBIT_INLINE Ints load_bytes(const uint8_t* p) { return _mm256_load_si256(reinterpret_cast<const __m256i*>(p)); }
@@ -130,8 +135,8 @@ constexpr int steps(int bits, bool table) { return bits == 8 || table ? 1 : bits
 template <int kBits, bool kTable>
 using DotRule = DotInWords<kBits == 8 || kTable, steps(kBits, kTable), kTable>;
 
-/// Signed codes of 8 bits, decoded for many tokens: signs cost a register's worth of memory once instead of an
-/// instruction on the multiplier's pipes for each token. With s = -1 where a code c is negative, else 0,
+/// Signed codes of 8 bits, decoded for many tokens, in tiles of one part: signs cost a register's worth of memory once
+/// instead of an instruction on the multiplier's pipes for each token. With s = -1 where a code c is negative, else 0,
 ///   c x = |c| (x ^ s) + (|c| where s = -1),
 /// and what is in brackets last is no matter of the token: dots start with it. A pair is from -2 * 128 * 128 to
 /// 2 * 127 * 127.
@@ -145,11 +150,14 @@ struct SplitDot : DotInWords<true, 1, false> {
     return _mm256_maddubs_epi16(codes.magnitudes, _mm256_xor_si256(four, codes.signs));
   }
   LOWBIT_INLINE static Ints add(Ints dot, Codes codes, Ints four) { return add_widened(dot, products(codes, four)); }
-  /// What dots start from; `negative` are the sums of the negative codes.
+  /// sum + the negative codes of a group.
+  LOWBIT_INLINE static Words add_negative(Words sum, Codes codes) {
+    return add_words(sum, _mm256_maddubs_epi16(codes.magnitudes, codes.signs));
+  }
+  /// What dots start from, by the sum of all negative codes.
   LOWBIT_INLINE static Ints start(Words negative) {
     return _mm256_sub_epi32(every_int(kDotBits), add_widened(zero(), negative));
   }
-  LOWBIT_INLINE static Words negative(Codes codes) { return _mm256_maddubs_epi16(codes.magnitudes, codes.signs); }
 };
 /// How codes decoded to bytes are multiplied.
 template <int kBits, bool kTable>

@@ -8,7 +8,8 @@ using Floats = __m512;
 constexpr int kRows = 16;  ///< of a panel that one register holds
 /// Tokens multiplied at once; registers of rows multiplied at once when tokens are many.
 constexpr int kTokens = 6, kManyUnits = 2;
-/// Times that weights are decoded in registers rather than to memory, where that is quickly done; else twice.
+/// At most so many times weights are decoded in registers rather than to memory, where that is quickly done; else
+/// twice.
 constexpr int kFewPasses = 2;
 /// Panels that one token reads at once, and how far ahead.
 constexpr int kStreams = 1, kAhead = 8192, kAheadOfFew = kAhead;

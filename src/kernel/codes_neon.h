@@ -10,7 +10,8 @@ using Floats = float32x4_t;
 constexpr int kRows = 4;  ///< of a panel that one register holds
 /// Tokens multiplied at once; registers of rows multiplied at once when tokens are many.
 constexpr int kTokens = 4, kManyUnits = 2;
-/// Times that weights are decoded in registers rather than to memory, where that is quickly done; else twice.
+/// At most so many times weights are decoded in registers rather than to memory, where that is quickly done; else
+/// twice.
 constexpr int kFewPasses = 2;
 /// Panels that one token reads at once, and how far ahead (not measured).
 constexpr int kStreams = 1, kAhead = 8192, kAheadOfFew = kAhead;

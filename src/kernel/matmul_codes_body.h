@@ -2,9 +2,9 @@
 // instruction set. matmul_ref.cc defines the order of operations.
 //
 // Rows are taken by units: so many as one register holds, a panel or half of one. Few tokens are bound by memory: their
-// kernel decodes tiles in registers as they stream by, twice where that saves putting them down. Many tokens are bound
-// by arithmetic: codes and scales of a block of tiles are decoded once, to bytes and floats that stay in a near cache,
-// and one kernel for all families multiplies them, two units at a time so that a broadcast serves both.
+// kernel decodes tiles in registers as they stream by, a few times where that saves putting them down. Many tokens are
+// bound by arithmetic: codes and scales of a block of tiles are decoded once, to bytes and floats that stay in a near
+// cache, and one kernel for all families multiplies them, two units at a time so that a broadcast serves both.
 
 namespace {
 
@@ -102,7 +102,8 @@ struct Scales {
   }
 };
 
-/// The offset of symmetric codes: codes as they enter products have none, or dots start with it taken off. Where
+/// The offset of symmetric codes: codes as they enter products have none, or dots start with it taken off, which is at
+/// hand for 128. Where
 /// unsigned bytes of any size enter products (a rule's kFullBytes), codes that are decoded get an offset of 128.
 enum class Offset { kNone, k128, kOther };
 /// `is_128`: an offset that codes have is.
@@ -367,7 +368,7 @@ LOWBIT_INLINE void store_split_groups(const StoredTile<F>& unit, Bytes& to, type
   const typename Rule::Codes codes = Rule::split(decoded_group<F, Rule, kGroup>(unit));
   store_bytes(to.codes[kGroup], codes.magnitudes);
   store_bytes(to.signs[kGroup], codes.signs);
-  negative = Rule::add_words(negative, Rule::negative(codes));
+  negative = Rule::add_negative(negative, codes);
   if constexpr (kGroup + 1 < 8) {
     store_split_groups<F, Rule, kGroup + 1>(unit, to, negative);
   } else {

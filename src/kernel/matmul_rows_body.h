@@ -15,10 +15,11 @@ struct DecodedTile {
   static constexpr Offset kOffset = kTheOffset;
   using Rule = TheRule;
   using Bytes = TileBytes<kParts, kMinima, Rule::kSplit>;
-  /// Tiles between two visits of the outputs: what the units decode to, and a group's activations, stay in a near
-  /// cache.
+  /// Tiles between two visits of the outputs: what the units decode to stays in the second cache, beside activations
+  /// that stream by. With signs apart fewer did best, if by little.
   static constexpr int kBlock = (Rule::kSplit ? 8 : 32) * kPanelRows / kRows;
   static_assert(kBlock % kChunkTiles == 0);
+  static_assert(!Rule::kSplit || kParts == 1);  // start() is of a whole tile
   using Block = Bytes[kBlock];
   const Bytes* bytes;
   float of_codes;

@@ -97,7 +97,7 @@ class LayerPass {
   void release();
 
   void multiply(std::initializer_list<Product> products, const float* in, int64_t n, Tap* tap);
-  /// task(t) for each of the slice's tokens, or of `n`, shared out.
+  /// task(t) for tokens [0, n), by default the slice's, shared out.
   void for_tokens(const std::function<void(int64_t)>& task) { for_tokens(count(), task); }
   void for_tokens(int64_t n, const std::function<void(int64_t)>& task);
   int64_t count() const { return static_cast<int64_t>(tokens.size()); }
