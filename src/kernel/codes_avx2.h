@@ -7,19 +7,22 @@ using Ints = __m256i;
 using Floats = __m256;
 
 constexpr int kRows = 8;  ///< of a panel that one register holds
-/// Tokens multiplied at once; registers of rows multiplied at once when tokens are many.
-constexpr int kTokens = 4, kManyUnits = 2;
-/// At most so many times weights are decoded in registers rather than to memory, where that is quickly done; else
-/// twice.
+/// Tokens multiplied at once, by a panel when they are few; registers of rows multiplied at once when they are many.
+constexpr int kFewTokens = 4, kTokens = 4, kManyUnits = 2;
+/// How many times weights are decoded in registers, for kFewTokens tokens each, before decoding them to memory takes
+/// less time.
 #if defined(__AVXVNNI__)
-constexpr int kFewPasses = 2;  // not measured; as AVX-512, which has the same products
+constexpr int few_passes(FamilyTraits) { return 2; }  // not measured
+constexpr int kGroupTokens = 2 * kFewTokens;          ///< tokens that lie together
 #else
-constexpr int kFewPasses = 4;
+constexpr int few_passes(FamilyTraits t) { return (t.bits == 4 || t.bits == 8) && !t.table ? 4 : 2; }
+constexpr int kGroupTokens = 4 * kFewTokens;  ///< tokens that lie together
 #endif
 /// Panels that one token reads at once, and how far ahead of each: a core keeps few misses in the air by itself (22 on
 /// Zen 2), so what is asked for has to be near enough that the second cache's own prefetching has it. A few tokens take
 /// one panel at a time, and take longer over it.
-constexpr int kStreams = 2, kAhead = 768, kAheadOfFew = 4096;
+constexpr int streams(FamilyTraits) { return 2; }
+constexpr int kAhead = 768, kAheadOfFew = 4096;
 
 LOWBIT_INLINE Ints load_bytes(const uint8_t* p) { return _mm256_load_si256(reinterpret_cast<const __m256i*>(p)); }
 LOWBIT_INLINE void store_bytes(uint8_t* p, Ints a) { _mm256_store_si256(reinterpret_cast<__m256i*>(p), a); }

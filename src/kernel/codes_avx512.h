@@ -6,13 +6,31 @@ using Ints = __m512i;
 using Floats = __m512;
 
 constexpr int kRows = 16;  ///< of a panel that one register holds
-/// Tokens multiplied at once; registers of rows multiplied at once when tokens are many.
-constexpr int kTokens = 6, kManyUnits = 2;
-/// At most so many times weights are decoded in registers rather than to memory, where that is quickly done; else
-/// twice.
-constexpr int kFewPasses = 2;
-/// Panels that one token reads at once, and how far ahead.
-constexpr int kStreams = 1, kAhead = 8192, kAheadOfFew = kAhead;
+/// Tokens multiplied at once, by a panel when they are few; registers of rows multiplied at once when they are many.
+constexpr int kFewTokens = 12, kTokens = 6, kManyUnits = 2;
+
+// Below, how many times weights are decoded in registers, for kFewTokens tokens each, before decoding them to memory
+// takes less time (0: it never does); tokens that lie together; panels that one token reads at once; how far weights
+// are asked for ahead.
+#if defined(LOWBIT_ZEN4)
+constexpr int few_passes(FamilyTraits t) {
+  if (t.bits == 4 || t.bits == 8 || (t.bits == 2 && t.sub_scales == 0)) return 0;
+  return t.sub_scales == 2 ? 1 : 2;
+}
+constexpr int kGroupTokens = 4 * kFewTokens;
+/// More panels make better use of hardware's own prefetching, fewer of registers for scales.
+constexpr int streams(FamilyTraits t) { return t.sub_scales == 0 && t.bits != 2 ? 4 : 1; }
+constexpr int kAhead = 0, kAheadOfFew = 4096;
+#else
+constexpr int few_passes(FamilyTraits) { return 1; }
+#if defined(LOWBIT_TILES)
+constexpr int kGroupTokens = 16;
+#else
+constexpr int kGroupTokens = kFewTokens;
+#endif
+constexpr int streams(FamilyTraits) { return 1; }
+constexpr int kAhead = 8192, kAheadOfFew = kAhead;
+#endif
 
 LOWBIT_INLINE Ints load_bytes(const uint8_t* p) { return _mm512_load_si512(p); }
 LOWBIT_INLINE void store_bytes(uint8_t* p, Ints a) { _mm512_store_si512(p, a); }

@@ -8,13 +8,16 @@ using Ints = int32x4_t;
 using Floats = float32x4_t;
 
 constexpr int kRows = 4;  ///< of a panel that one register holds
-/// Tokens multiplied at once; registers of rows multiplied at once when tokens are many.
-constexpr int kTokens = 4, kManyUnits = 2;
-/// At most so many times weights are decoded in registers rather than to memory, where that is quickly done; else
-/// twice.
-constexpr int kFewPasses = 2;
+/// Tokens multiplied at once, by a panel when they are few; registers of rows multiplied at once when they are many.
+constexpr int kFewTokens = 4, kTokens = 4, kManyUnits = 2;
+/// How many times weights are decoded in registers, for kFewTokens tokens each, before they are decoded to memory (not
+/// measured).
+constexpr int few_passes(FamilyTraits) { return 2; }
+/// Tokens that lie together.
+constexpr int kGroupTokens = 2 * kFewTokens;
 /// Panels that one token reads at once, and how far ahead (not measured).
-constexpr int kStreams = 1, kAhead = 8192, kAheadOfFew = kAhead;
+constexpr int streams(FamilyTraits) { return 1; }
+constexpr int kAhead = 8192, kAheadOfFew = kAhead;
 
 LOWBIT_INLINE uint8x16_t bytes_of(Ints a) { return vreinterpretq_u8_s32(a); }
 LOWBIT_INLINE int8x16_t signed_of(Ints a) { return vreinterpretq_s8_s32(a); }

@@ -42,6 +42,15 @@ namespace {
     return k;                           \
   }()
 
+/// The same for products with floats too.
+#define LOWBIT_TABLE_OF_PRODUCTS(base, isa)      \
+  [] {                                           \
+    Kernels like = LOWBIT_TABLE_LIKE(base, isa); \
+    like.float_group = isa::kFloatGroup;         \
+    like.matmul_floats = isa::matmul_floats;     \
+    return like;                                 \
+  }()
+
 #if defined(__x86_64__)
 /// GCC 12's __builtin_cpu_supports has no name for it. The caller has checked that the system saves AVX registers.
 bool has_avxvnni() {
@@ -84,7 +93,8 @@ const std::vector<const Kernels*>& all_kernels() {
     std::vector<const Kernels*> out{&ref};
 #if defined(__x86_64__)
     static const Kernels avx2 = LOWBIT_TABLE(avx2), avx512 = LOWBIT_TABLE(avx512),
-                         avxvnni = LOWBIT_TABLE_LIKE(avx2, avxvnni), amx = LOWBIT_TABLE_LIKE(avx512, amx);
+                         avxvnni = LOWBIT_TABLE_LIKE(avx2, avxvnni), amx = LOWBIT_TABLE_LIKE(avx512, amx),
+                         zen4 = LOWBIT_TABLE_OF_PRODUCTS(avx512, zen4);
     __builtin_cpu_init();
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c() &&
         __builtin_cpu_supports("bmi2")) {
@@ -96,6 +106,7 @@ const std::vector<const Kernels*>& all_kernels() {
         // Not the last, which is the default: see docs/performance.md, "AMX".
         if (has_amx()) out.push_back(&amx);
         out.push_back(&avx512);
+        if (__builtin_cpu_is("amd")) out.push_back(&zen4);
       }
     }
 #elif defined(__aarch64__)

@@ -211,7 +211,7 @@ struct alignas(64) ActivationTile {
   float scale;                   ///< amax / 127
   float sum, half_sum[2];        ///< of the codes: all, the first and the last 16; exact
   int32_t start, half_start[2];  ///< what dots start from where 128 is taken off codes: kDotBits - 128 * sum
-  int32_t unused;
+  int32_t start8;                ///< the same where 8 is taken off
 };
 static_assert(sizeof(ActivationTile) == 64);
 
@@ -221,6 +221,7 @@ static inline void set_sums(ActivationTile& tile, int32_t first, int32_t last) {
   tile.half_sum[0] = static_cast<float>(first);
   tile.half_sum[1] = static_cast<float>(last);
   tile.start = kDotBits - 128 * (first + last);
+  tile.start8 = kDotBits - 8 * (first + last);
   tile.half_start[0] = kDotBits - 128 * first;
   tile.half_start[1] = kDotBits - 128 * last;
 }

@@ -103,13 +103,14 @@ struct Scales {
 };
 
 /// The offset of symmetric codes: codes as they enter products have none, or dots start with it taken off, which is at
-/// hand for 128. Where
-/// unsigned bytes of any size enter products (a rule's kFullBytes), codes that are decoded get an offset of 128.
-enum class Offset { kNone, k128, kOther };
-/// `is_128`: an offset that codes have is.
+/// hand for 8 (of one scale a tile) and 128. Where unsigned bytes of any size enter products (a rule's kFullBytes),
+/// codes that are decoded get an offset of 128.
+enum class Offset { kNone, k8, k128, kOther };
+/// Of codes whose offset is 2^shift, if they have one.
 template <typename Rule>
-constexpr Offset offset_of(FamilyTraits t, bool is_128) {
-  return !has_offset(t) || Rule::kSigned ? Offset::kNone : is_128 ? Offset::k128 : Offset::kOther;
+constexpr Offset offset_of(FamilyTraits t, int shift) {
+  if (!has_offset(t) || Rule::kSigned) return Offset::kNone;
+  return shift == 7 ? Offset::k128 : shift == 3 && t.sub_scales < 2 ? Offset::k8 : Offset::kOther;
 }
 
 /// A unit's tile as it is stored.
@@ -119,7 +120,7 @@ struct StoredTile {
   static constexpr int kParts = Scales<F>::kParts;
   static constexpr bool kMinima = kTraits.minima;
   using Rule = DotRule<kTraits.bits, kTraits.table>;
-  static constexpr Offset kOffset = offset_of<Rule>(kTraits, offset_shift(kTraits) == 7);
+  static constexpr Offset kOffset = offset_of<Rule>(kTraits, offset_shift(kTraits));
   const uint8_t* vectors;
   Table table;  ///< of table_of()
   Scales<F> scales;
@@ -209,6 +210,7 @@ LOWBIT_INLINE void add_groups_in_words(const Tile (&tile)[P], const ActivationTi
 template <typename Tile, int kPart>
 LOWBIT_INLINE Ints start_of(const Tile& tile, const ActivationTile& x) {
   if constexpr (Tile::kOffset == Offset::k128) return every_int(Tile::kParts == 2 ? x.half_start[kPart] : x.start);
+  if constexpr (Tile::kOffset == Offset::k8) return every_int(x.start8);
   if constexpr (Tile::kOffset == Offset::kOther) {  // exact, like kDotBits
     const Floats sum = every_float(Tile::kParts == 2 ? x.half_sum[kPart] : x.sum);
     return as_ints(fnma(sum, every_float(tile.offset()), every_float(kDotZero)));
@@ -266,15 +268,20 @@ LOWBIT_INLINE void add_tile(const Tile (&tile)[P], const ActivationTile* x, Floa
   }
 }
 
-/// Memory is read at full speed only when it is asked for ahead: hardware gives up at each change of pace between
-/// headers and tiles. Addresses beyond the matrix are ignored.
+/// Memory is read at full speed by some processors only when it is asked for ahead: hardware gives up at each change of
+/// pace between headers and tiles. Long headers are asked for in pieces, one with each tile: a core keeps few misses in
+/// the air. Addresses beyond the matrix are ignored. 0 bytes ahead: hardware does better alone.
 template <Family F, int kBytesAhead>
 LOWBIT_INLINE void prefetch(const uint8_t* vectors, int tile, int header) {
+  if constexpr (kBytesAhead == 0) return;
   constexpr FamilyTraits kTraits = traits(F);
-  if (tile == 0) {
-    for (int i = 64; i <= header; i += 64) __builtin_prefetch(vectors + kBytesAhead - i);
-  }
-  for (int i = 0; i < tile_bytes(kTraits); i += 64) __builtin_prefetch(vectors + kBytesAhead + i);
+  constexpr bool kInPieces = kTraits.sub_scales == 0;
+  const int lines = header / 64;
+  const int begin = kInPieces ? lines * tile / kChunkTiles : tile == 0 ? 0 : lines;
+  const int end = kInPieces ? lines * (tile + 1) / kChunkTiles : lines;
+  const uint8_t* at = vectors + kBytesAhead - header;
+  for (int i = begin; i < end; ++i) __builtin_prefetch(at + 64 * i);
+  for (int i = 0; i < tile_bytes(kTraits) / 64; ++i) __builtin_prefetch(at + 64 * (end + i));
 }
 
 /// Calls f(the P units of each of N panels from `half` on, index) for tiles [0, tiles) from chunk[n] on, which are
@@ -310,7 +317,7 @@ LOWBIT_INLINE void for_tiles(const uint8_t* (&chunk)[N], int half, int64_t tiles
   }
 }
 
-/// N panels by T <= kTokens tokens of a group of `width`, all columns.
+/// N panels by T <= kFewTokens tokens of a group of `width`, all columns.
 template <Family F, int N, int T>
 void multiply_few(const PackedView& w, int64_t panel, Table table, const ActivationTile* x, int64_t width, float* out,
                   int64_t stride) {

@@ -3,18 +3,7 @@
 
 namespace {
 
-/// Up to so many, decoding a panel's tiles in registers once more for every kTokens is faster than decoding them to
-/// memory.
-constexpr int few_tokens(FamilyTraits t) {
-  const bool quickly_decoded = (t.bits == 4 || t.bits == 8) && !t.table;
-  return (quickly_decoded ? kFewPasses : 2) * kTokens;
-}
-#if defined(LOWBIT_TILES)
-constexpr int kGroupTokens = kTileTokens;
-#else
-constexpr int kGroupTokens = kFewPasses * kTokens;
-#endif
-static_assert(kFewPasses >= 2 && kFewPasses * kTokens <= kGroupTokens && kTaskTokens % kGroupTokens == 0);
+static_assert(kTaskTokens % kGroupTokens == 0);
 
 template <Family F>
 void matmul_many(const PackedView& w, int64_t begin, int64_t end, const ActivationView& x, Table table, float* out,
@@ -25,24 +14,40 @@ void matmul_many(const PackedView& w, int64_t begin, int64_t end, const Activati
   return matmul_rows<F, kGroupTokens>(w, begin, end, x, table, out, stride);
 }
 
+/// By panels [begin, end) that are decoded in registers, for every kFewTokens tokens once more.
+template <Family F>
+void matmul_few(const PackedView& w, int64_t begin, int64_t end, const ActivationView& x, Table table, float* out,
+                int64_t stride) {
+  const auto* activations = static_cast<const ActivationTile*>(x.data);
+  for (int64_t group = 0; group < x.tokens; group += kGroupTokens) {
+    const int64_t width = x.tokens - group < kGroupTokens ? x.tokens - group : kGroupTokens;
+    const ActivationTile* of_group = activations + group * (w.cols / kTileCols);
+    const int64_t passes = (width + kFewTokens - 1) / kFewTokens;
+    for (int64_t panel = begin; panel < end; ++panel) {
+      for (int64_t pass = 0; pass < passes; ++pass) {
+        const int64_t first = width * pass / passes, tokens = width * (pass + 1) / passes - first;
+        pick_few<F, 1, kFewTokens>(tokens)(w, panel, table, of_group + first, width, out + (group + first) * stride,
+                                           stride);
+      }
+    }
+  }
+}
+
 template <Family F>
 void matmul_of(const PackedView& w, int64_t begin, int64_t end, const ActivationView& x, float* out, int64_t stride) {
   const Table table = table_of<F>(w);
-  if (x.tokens > few_tokens(traits(F))) return matmul_many<F>(w, begin, end, x, table, out, stride);
-  const auto* activations = static_cast<const ActivationTile*>(x.data);
-  int64_t panel = begin;
+  constexpr int kPasses = few_passes(traits(F)), kStreams = streams(traits(F));
+  if constexpr (kPasses > 0) {
+    static_assert(kPasses * kFewTokens <= kGroupTokens);
+    if (x.tokens > kPasses * kFewTokens) return matmul_many<F>(w, begin, end, x, table, out, stride);
+  }
   if (x.tokens == 1) {
-    for (; panel + kStreams <= end; panel += kStreams) {
-      multiply_few<F, kStreams, 1>(w, panel, table, activations, 1, out, stride);
+    const auto* activations = static_cast<const ActivationTile*>(x.data);
+    for (; begin + kStreams <= end; begin += kStreams) {
+      multiply_few<F, kStreams, 1>(w, begin, table, activations, 1, out, stride);
     }
   }
-  const int64_t passes = (x.tokens + kTokens - 1) / kTokens;
-  for (; panel < end; ++panel) {
-    for (int64_t pass = 0; pass < passes; ++pass) {
-      const int64_t first = x.tokens * pass / passes, tokens = x.tokens * (pass + 1) / passes - first;
-      pick_few<F, 1, kTokens>(tokens)(w, panel, table, activations + first, x.tokens, out + first * stride, stride);
-    }
-  }
+  matmul_few<F>(w, begin, end, x, table, out, stride);
 }
 
 }  // namespace

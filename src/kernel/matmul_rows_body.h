@@ -108,7 +108,8 @@ void matmul_rows(const PackedView& w, int64_t begin, int64_t end, const Activati
                  int64_t stride) {
   constexpr FamilyTraits kTraits = traits(F);
   using Rule = DecodedRule<kTraits.bits, kTraits.table>;
-  using Decoded = DecodedTile<StoredTile<F>::kParts, kTraits.minima, offset_of<Rule>(kTraits, Rule::kFullBytes), Rule>;
+  constexpr Offset kOffset = offset_of<Rule>(kTraits, Rule::kFullBytes ? 7 : offset_shift(kTraits));
+  using Decoded = DecodedTile<StoredTile<F>::kParts, kTraits.minima, kOffset, Rule>;
   typename Decoded::Block decoded[kBlockUnits];
   const auto* activations = static_cast<const ActivationTile*>(x.data);
   const int64_t tiles = w.cols / kTileCols, panel_bytes = static_cast<int64_t>(w.panel_bytes);

@@ -11,6 +11,7 @@ namespace {
 
 /// Tokens that lie together: see ActivationView.
 constexpr int kTileTokens = 16;
+static_assert(kTileTokens == kGroupTokens);
 /// Tiles between two visits of the outputs: a group's activations stay in the first cache, together with the dots.
 constexpr int kTileBlock = 16;
 static_assert(kTileBlock % kChunkTiles == 0);

@@ -76,6 +76,15 @@ static constexpr int64_t attention_record(int64_t head_dim) { return (head_dim +
   double log_sum_exp(const float* x, int64_t n);                                                           \
   }
 
+#define LOWBIT_DECLARE_PRODUCTS(isa)                                                                       \
+  namespace isa {                                                                                          \
+  extern const int kCodeGroup, kFloatGroup;                                                                \
+  void matmul_codes(const PackedView& w, int64_t begin, int64_t end, const ActivationView& x, float* out,  \
+                    int64_t out_stride);                                                                   \
+  void matmul_floats(const PackedView& w, int64_t begin, int64_t end, const ActivationView& x, float* out, \
+                     int64_t out_stride);                                                                  \
+  }
+
 #define LOWBIT_DECLARE_CODES(isa)                                                                         \
   namespace isa {                                                                                         \
   extern const int kCodeGroup;                                                                            \
@@ -89,12 +98,14 @@ LOWBIT_DECLARE_KERNELS(avx2)
 LOWBIT_DECLARE_KERNELS(avx512)
 LOWBIT_DECLARE_CODES(avxvnni)  // else as avx2
 LOWBIT_DECLARE_CODES(amx)      // else as avx512
+LOWBIT_DECLARE_PRODUCTS(zen4)  // else as avx512
 #elif defined(__aarch64__)
 LOWBIT_DECLARE_KERNELS(neon)
 LOWBIT_DECLARE_CODES(dotprod)  // else as neon
 LOWBIT_DECLARE_CODES(i8mm)     // else as neon
 #endif
 #undef LOWBIT_DECLARE_KERNELS
+#undef LOWBIT_DECLARE_PRODUCTS
 #undef LOWBIT_DECLARE_CODES
 
 }  // namespace lowbit

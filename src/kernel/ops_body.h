@@ -40,7 +40,6 @@ void quantize_row(const float* x, int64_t cols, ActivationTile* out, int64_t str
     }
     out->scale = zero ? 0.0f : most / 127.0f;
     set_sums(*out, sums[0], sums[1]);
-    out->unused = 0;
   }
 }
 

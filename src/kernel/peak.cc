@@ -11,6 +11,7 @@ const Peaks& peaks() {
     {"avxvnni", avxvnni::peak_codes, avxvnni::peak_floats},
     {"avx512", avx512::peak_codes, avx512::peak_floats},
     {"amx", amx::peak_codes, avx512::peak_floats},
+    {"zen4", avx512::peak_codes, avx512::peak_floats},
 #endif
     {"ref", ref::peak_codes, ref::peak_floats},
   };

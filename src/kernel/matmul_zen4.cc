@@ -1,0 +1,23 @@
+// Products with coded weights as AMD's processors with AVX-512 (Zen 4 on) do them fastest: see codes_avx512.h.
+#include <immintrin.h>
+#include <stdint.h>
+
+#include "kernel/ops.h"
+#include "kernel/unroll.h"
+
+// What the compiler must see in one piece to keep its arrays in registers.
+#define LOWBIT_INLINE inline __attribute__((always_inline))
+#define LOWBIT_INLINE_LAMBDA __attribute__((always_inline))
+#define LOWBIT_ZEN4
+
+namespace lowbit::zen4 {
+
+// The order matters.
+// clang-format off
+#include "kernel/codes_avx512.h"
+#include "kernel/matmul_codes_body.h"
+#include "kernel/matmul_rows_body.h"
+#include "kernel/matmul_families_body.h"
+// clang-format on
+
+}  // namespace lowbit::zen4
