@@ -10,6 +10,8 @@
 namespace {
 
 static_assert(kTaskTokens % kFloatTokens == 0);
+/// Up to so many tokens, making weights binary32 in registers each time takes less time than putting them down.
+constexpr int64_t kStreamedTokens = 96;
 /// Columns between two visits of the outputs, so that kFloatPanels panels of weights take 128 KiB: in the second cache,
 /// from which they stream; shorter blocks, that the first one holds, visit the outputs more often than that is worth.
 constexpr int64_t kFloatBlock = 2048 / kFloatPanels;
@@ -67,28 +69,32 @@ FloatTile pick_float_tile(int64_t tokens) {
     return tokens == T ? float_tile<F, T, P, kStreams> : pick_float_tile<F, T - 1, P, kStreams>(tokens);
 }
 
-/// Up to kFloatTokens tokens, all columns; P panels at once for as long as there are so many.
+/// All columns of P panels at once for as long as there are so many, made binary32 in registers for each kFloatTokens
+/// tokens. Returns the first panel that is left.
 template <Family F, int P>
-int64_t few_tokens(const PackedView& w, int64_t panel, int64_t end, const ActivationView& x, float* out,
-                   int64_t stride) {
+int64_t stream_panels(const PackedView& w, int64_t panel, int64_t end, const ActivationView& x, float* out,
+                      int64_t stride) {
   constexpr int kMost = P > kFloatPanels ? 1 : kFloatTokens;  // tokens by panels that registers hold
-  const auto tile = pick_float_tile<F, kMost, P, true>(x.tokens);
+  const auto* data = static_cast<const float*>(x.data);
   for (; panel + P <= end; panel += P) {
-    tile(w.data + static_cast<uint64_t>(panel) * w.panel_bytes, w.panel_bytes, x.cols,
-         static_cast<const float*>(x.data), true, out + panel * kPanelRows, stride, w.rows - panel * kPanelRows);
+    for (int64_t token = 0; token < x.tokens; token += kMost) {
+      const int64_t tokens = x.tokens - token < kMost ? x.tokens - token : kMost;
+      pick_float_tile<F, kMost, P, true>(tokens)(
+          w.data + static_cast<uint64_t>(panel) * w.panel_bytes, w.panel_bytes, x.cols, data + token * x.cols, true,
+          out + token * stride + panel * kPanelRows, stride, w.rows - panel * kPanelRows);
+    }
   }
   return panel;
 }
 
 template <Family F>
-void few_tokens_of(const PackedView& w, int64_t panel, int64_t end, const ActivationView& x, float* out,
-                   int64_t stride) {
+void stream(const PackedView& w, int64_t panel, int64_t end, const ActivationView& x, float* out, int64_t stride) {
   if (x.tokens == 1) {
-    panel = few_tokens<F, kSingleTokenPanels>(w, panel, end, x, out, stride);
-    if constexpr (kSingleTokenPanels > 2) panel = few_tokens<F, 2>(w, panel, end, x, out, stride);
+    panel = stream_panels<F, kSingleTokenPanels>(w, panel, end, x, out, stride);
+    if constexpr (kSingleTokenPanels > 2) panel = stream_panels<F, 2>(w, panel, end, x, out, stride);
   }
-  if constexpr (kFloatPanels > 1) panel = few_tokens<F, kFloatPanels>(w, panel, end, x, out, stride);
-  few_tokens<F, 1>(w, panel, end, x, out, stride);
+  if constexpr (kFloatPanels > 1) panel = stream_panels<F, kFloatPanels>(w, panel, end, x, out, stride);
+  stream_panels<F, 1>(w, panel, end, x, out, stride);
 }
 
 /// `cols` columns of P panels, the first of which is column `from` of x, by all tokens.
@@ -117,7 +123,7 @@ void many_tokens(const uint8_t* weights, uint64_t panel_bytes, int64_t cols, con
 template <Family F>
 void matmul_floats_of(const PackedView& w, int64_t begin, int64_t end, const ActivationView& x, float* out,
                       int64_t stride) {
-  if (x.tokens <= kFloatTokens) return few_tokens_of<F>(w, begin, end, x, out, stride);
+  if (x.tokens <= kStreamedTokens) return stream<F>(w, begin, end, x, out, stride);
   constexpr int64_t kElement = F == Family::F32 ? 4 : 2;
   for (int64_t from = 0; from < x.cols; from += kFloatBlock) {
     const int64_t cols = x.cols - from < kFloatBlock ? x.cols - from : kFloatBlock;
