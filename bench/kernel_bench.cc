@@ -199,7 +199,7 @@ int run(const Options& options) {
     const PackedMatrix w = pack_matrix(e, rows, cols, piece.data(), order.data(), pool);
     for (const Kernels* k : all_kernels()) {
       if (k == all_kernels().front() || (!options.isa.empty() && k->name != options.isa)) continue;
-      if (!verify(e, *k, 9, pool) || !verify(e, *k, 29, pool)) {
+      if (!verify(e, *k, 9, pool) || !verify(e, *k, 29, pool) || !verify(e, *k, 109, pool)) {
         fmt::print("{} {}: differs from the reference\n", k->name, e.name);
         return 1;
       }

@@ -22,6 +22,7 @@ constexpr int kGroupTokens = 4 * kFewTokens;
 constexpr int streams(FamilyTraits t) { return t.sub_scales == 0 && t.bits != 2 ? 4 : 1; }
 constexpr int kAhead = 0, kAheadOfFew = 4096;
 #else
+// Intel's; kFewTokens was measured on Zen 4 only.
 constexpr int few_passes(FamilyTraits) { return 1; }
 #if defined(LOWBIT_TILES)
 constexpr int kGroupTokens = 16;

@@ -1,5 +1,5 @@
-// Products with float weights as AMD's processors with AVX-512 (Zen 4 on) do them fastest: their hardware reads ahead of
-// a few panels at once better than it can be told to.
+// Products with float weights as AMD's processors with AVX-512 (Zen 4 on) do them fastest: their hardware reads ahead
+// of a few panels at once better than it can be told to.
 #include "kernel/ops.h"
 #include "kernel/vec_avx512.h"
 
@@ -8,6 +8,7 @@ using namespace avx512;
 namespace {
 
 constexpr int kFloatTokens = 12, kFloatPanels = 2, kSingleTokenPanels = 4;
+constexpr int64_t kStreamedTokens = 96;
 constexpr int64_t kFloatAhead = 0;
 
 }  // namespace

@@ -14,6 +14,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <new>
+#include <numeric>
 #include <string>
 
 #include "base/error.h"
@@ -42,7 +43,7 @@ namespace {
     return k;                           \
   }()
 
-/// The same for products with floats too.
+/// As `base`, but for all products.
 #define LOWBIT_TABLE_OF_PRODUCTS(base, isa)      \
   [] {                                           \
     Kernels like = LOWBIT_TABLE_LIKE(base, isa); \
@@ -106,7 +107,7 @@ const std::vector<const Kernels*>& all_kernels() {
         // Not the last, which is the default: see docs/performance.md, "AMX".
         if (has_amx()) out.push_back(&amx);
         out.push_back(&avx512);
-        if (__builtin_cpu_is("amd")) out.push_back(&zen4);
+        if (__builtin_cpu_is("amd")) out.push_back(&zen4);  // Zen 5 too, where nothing was measured
       }
     }
 #elif defined(__aarch64__)
@@ -162,9 +163,11 @@ void prepare_rows(const Kernels& k, const PackedMatrix& w, const float* x, int64
 
   const bool floats = out.floats;
   std::byte* data = out.data.get();
-  const auto prepare_group = [&](int64_t g, int) {
-    const int64_t first = g * group, width = std::min<int64_t>(group, tokens - first);
-    for (int64_t i = 0; i < width; ++i) {
+  const int64_t piece = floats ? group : std::gcd(group, 4);  // tokens of a task, of one group
+  const auto prepare_piece = [&](int64_t p, int) {
+    const int64_t first = p * piece / group * group, width = std::min<int64_t>(group, tokens - first);
+    const int64_t begin = p * piece - first, end = std::min(width, begin + piece);
+    for (int64_t i = begin; i < end; ++i) {
       const float* row = x + (first + i) * cols;
       if (floats) {
         float* to = reinterpret_cast<float*>(data) + first * cols + i;
@@ -174,7 +177,7 @@ void prepare_rows(const Kernels& k, const PackedMatrix& w, const float* x, int64
       }
     }
   };
-  pool.run((tokens + group - 1) / group, prepare_group);
+  pool.run((tokens + piece - 1) / piece, prepare_piece);
 }
 
 }  // namespace

@@ -30,7 +30,7 @@ struct Activations {
 
 struct Kernels {
   std::string_view name;        ///< "ref", "avx2", "avxvnni", "avx512", "amx", "zen4", "neon", "dotprod", "i8mm"
-  std::string_view base;        ///< whose operations it has but for products with codes; its own name if none
+  std::string_view base;        ///< whose operations it has but for products; its own name if none
   int code_group, float_group;  ///< tokens that lie together for matmul_codes and matmul_floats: see ActivationView
 
   /// Fills tile j of a token's activations at out[j * stride].

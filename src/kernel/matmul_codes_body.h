@@ -2,9 +2,10 @@
 // instruction set. matmul_ref.cc defines the order of operations.
 //
 // Rows are taken by units: so many as one register holds, a panel or half of one. Few tokens are bound by memory: their
-// kernel decodes tiles in registers as they stream by, a few times where that saves putting them down. Many tokens are
-// bound by arithmetic: codes and scales of a block of tiles are decoded once, to bytes and floats that stay in a near
-// cache, and one kernel for all families multiplies them, two units at a time so that a broadcast serves both.
+// kernel decodes tiles in registers as they stream by, once more for every few tokens where that saves putting them
+// down (few_passes(); for some families however many tokens there are). Many tokens are bound by arithmetic: codes and
+// scales of a block of tiles are decoded once, to bytes and floats that stay in a near cache, and one kernel for all
+// families multiplies them, two units at a time so that a broadcast serves both.
 
 namespace {
 
@@ -272,13 +273,13 @@ LOWBIT_INLINE void add_tile(const Tile (&tile)[P], const ActivationTile* x, Floa
 /// pace between headers and tiles. Long headers are asked for in pieces, one with each tile: a core keeps few misses in
 /// the air. Addresses beyond the matrix are ignored. 0 bytes ahead: hardware does better alone.
 template <Family F, int kBytesAhead>
-LOWBIT_INLINE void prefetch(const uint8_t* vectors, int tile, int header) {
+LOWBIT_INLINE void prefetch(const uint8_t* vectors, int tile, int tiles, int header) {
   if constexpr (kBytesAhead == 0) return;
   constexpr FamilyTraits kTraits = traits(F);
   constexpr bool kInPieces = kTraits.sub_scales == 0;
   const int lines = header / 64;
   const int begin = kInPieces ? lines * tile / kChunkTiles : tile == 0 ? 0 : lines;
-  const int end = kInPieces ? lines * (tile + 1) / kChunkTiles : lines;
+  const int end = kInPieces && tile + 1 < tiles ? lines * (tile + 1) / kChunkTiles : lines;
   const uint8_t* at = vectors + kBytesAhead - header;
   for (int i = begin; i < end; ++i) __builtin_prefetch(at + 64 * i);
   for (int i = 0; i < tile_bytes(kTraits) / 64; ++i) __builtin_prefetch(at + 64 * (end + i));
@@ -306,7 +307,7 @@ LOWBIT_INLINE void for_tiles(const uint8_t* (&chunk)[N], int half, int64_t tiles
       LOWBIT_UNROLL
       for (int u = 0; u < N * P; ++u) {
         const uint8_t* vectors = chunk[u / P] + header + i * tile_bytes(kTraits);
-        if (u % P == 0) prefetch<F, kBytesAhead>(vectors, i, header);
+        if (u % P == 0) prefetch<F, kBytesAhead>(vectors, i, count, header);
         unit[u].vectors = vectors + (half + u % P) * 4 * kRows;
         unit[u].table = table;
         unit[u].scales.read(scales[u / P], count, i, shared, (half + u % P) * kRows);

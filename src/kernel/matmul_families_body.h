@@ -16,8 +16,8 @@ void matmul_many(const PackedView& w, int64_t begin, int64_t end, const Activati
 
 /// By panels [begin, end) that are decoded in registers, for every kFewTokens tokens once more.
 template <Family F>
-void matmul_few(const PackedView& w, int64_t begin, int64_t end, const ActivationView& x, Table table, float* out,
-                int64_t stride) {
+void matmul_in_registers(const PackedView& w, int64_t begin, int64_t end, const ActivationView& x, Table table,
+                         float* out, int64_t stride) {
   const auto* activations = static_cast<const ActivationTile*>(x.data);
   for (int64_t group = 0; group < x.tokens; group += kGroupTokens) {
     const int64_t width = x.tokens - group < kGroupTokens ? x.tokens - group : kGroupTokens;
@@ -33,21 +33,29 @@ void matmul_few(const PackedView& w, int64_t begin, int64_t end, const Activatio
   }
 }
 
+/// One token by N panels at once for as long as there are so many. Returns the first panel that is left.
+template <Family F, int N>
+int64_t matmul_one(const PackedView& w, int64_t panel, int64_t end, const ActivationView& x, Table table, float* out,
+                   int64_t stride) {
+  for (; panel + N <= end; panel += N) {
+    multiply_few<F, N, 1>(w, panel, table, static_cast<const ActivationTile*>(x.data), 1, out, stride);
+  }
+  return panel;
+}
+
 template <Family F>
 void matmul_of(const PackedView& w, int64_t begin, int64_t end, const ActivationView& x, float* out, int64_t stride) {
   const Table table = table_of<F>(w);
-  constexpr int kPasses = few_passes(traits(F)), kStreams = streams(traits(F));
+  constexpr int kPasses = few_passes(traits(F));
   if constexpr (kPasses > 0) {
     static_assert(kPasses * kFewTokens <= kGroupTokens);
     if (x.tokens > kPasses * kFewTokens) return matmul_many<F>(w, begin, end, x, table, out, stride);
   }
   if (x.tokens == 1) {
-    const auto* activations = static_cast<const ActivationTile*>(x.data);
-    for (; begin + kStreams <= end; begin += kStreams) {
-      multiply_few<F, kStreams, 1>(w, begin, table, activations, 1, out, stride);
-    }
+    begin = matmul_one<F, streams(traits(F))>(w, begin, end, x, table, out, stride);
+    begin = matmul_one<F, (streams(traits(F)) + 1) / 2>(w, begin, end, x, table, out, stride);
   }
-  matmul_few<F>(w, begin, end, x, table, out, stride);
+  matmul_in_registers<F>(w, begin, end, x, table, out, stride);
 }
 
 }  // namespace

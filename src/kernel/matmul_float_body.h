@@ -1,17 +1,18 @@
 // Products with F32, F16 and BF16 weights, written against the lanes of vec_*.h and included inside the namespace of an
-// instruction set, after kFloatTokens (tokens a group), kFloatPanels (panels at once), kSingleTokenPanels and
-// kFloatAhead (bytes from what one token reads to what it asks memory for; 0: hardware's own prefetching does).
+// instruction set, after kFloatTokens (tokens a group), kFloatPanels (panels at once), kSingleTokenPanels,
+// kStreamedTokens (up to which making weights binary32 in registers, for every group once more, takes less time than
+// putting them down) and kFloatAhead (bytes from what one token reads to what it asks memory for; 0: hardware's own
+// prefetching does).
 //
 // An output is one chain of fused multiply-adds over ascending columns, whatever the blocking.
 //
-// Few tokens are bound by memory: weights stream by, all columns of a panel after another. Many tokens are bound by
-// arithmetic: weights of a block of columns are made binary32 once and stay in a near cache while the tokens pass.
+// Few tokens are bound by memory: weights stream by, all columns of a panel, for a group of tokens after another. Many
+// tokens are bound by arithmetic: weights of a block of columns are made binary32 once and stay in a near cache while
+// the tokens pass.
 
 namespace {
 
 static_assert(kTaskTokens % kFloatTokens == 0);
-/// Up to so many tokens, making weights binary32 in registers each time takes less time than putting them down.
-constexpr int64_t kStreamedTokens = 96;
 /// Columns between two visits of the outputs, so that kFloatPanels panels of weights take 128 KiB: in the second cache,
 /// from which they stream; shorter blocks, that the first one holds, visit the outputs more often than that is worth.
 constexpr int64_t kFloatBlock = 2048 / kFloatPanels;
@@ -24,8 +25,9 @@ inline Vec weights_at(const uint8_t* panel, int64_t column) {
   return load_bf16(reinterpret_cast<const uint16_t*>(panel) + at);
 }
 
-/// T tokens by P panels, from memory (kStreams) or a near cache: `cols` columns of weights (panels panel_bytes apart)
-/// and of x ([column][T]) are added to out, of which `rows` rows are left; or put there, if they are the first.
+/// T tokens by P panels, from memory (kStreams; a near cache from the second group on) or as decoded: `cols` columns of
+/// weights (panels panel_bytes apart) and of x ([column][T]) are added to out, of which `rows` rows are left; or put
+/// there, if they are the first.
 template <Family F, int T, int P, bool kStreams>
 void float_tile(const uint8_t* weights, uint64_t panel_bytes, int64_t cols, const float* x, bool first, float* out,
                 int64_t stride, int64_t rows) {

@@ -5,7 +5,8 @@ namespace lowbit::neon {
 namespace {
 
 constexpr int kFloatTokens = 6, kFloatPanels = 1, kSingleTokenPanels = 4;
-constexpr int64_t kFloatAhead = 8192;  // not measured
+constexpr int64_t kStreamedTokens = kFloatTokens;  // not measured
+constexpr int64_t kFloatAhead = 8192;              // not measured
 
 // Sixteen lanes each that attention keeps sums in.
 constexpr int kAttentionRegisters = 6;

@@ -5,6 +5,7 @@ namespace lowbit::ref {
 namespace {
 
 constexpr int kFloatTokens = 4, kFloatPanels = 1, kSingleTokenPanels = 1;
+constexpr int64_t kStreamedTokens = kFloatTokens;
 constexpr int64_t kFloatAhead = 0;
 
 // Sixteen lanes each that attention keeps sums in.

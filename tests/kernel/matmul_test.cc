@@ -23,7 +23,7 @@ struct Shape {
 
 /// Odd rows, part chunks, more columns than kernels take between two visits of the outputs.
 std::vector<Shape> shapes(const Encoding& e) {
-  if (e.kind == EncodingKind::Float) return {{1, 1}, {15, 7}, {16, 33}, {40, 200}, {150, 64}, {17, 1100}};
+  if (e.kind == EncodingKind::Float) return {{1, 1}, {15, 7}, {16, 33}, {40, 200}, {150, 64}, {17, 2100}};
   if (e.block == 32) return {{1, 32}, {15, 64}, {16, 256}, {40, 288}, {17, 576}, {50, 1312}, {17, 2112}};
   return {{1, 256}, {15, 512}, {16, 256}, {40, 768}, {17, 2304}};
 }
@@ -100,7 +100,7 @@ TEST_P(EveryEncoding, TilesShareScalesThatAreTheSame) {
       const auto row_bytes = static_cast<int64_t>(e.bytes(static_cast<uint64_t>(cols)));
       const std::vector<std::byte> first_rows(data.begin(), data.end() - row_bytes);
       EXPECT_THAT(unpack_matrix(w), testing::Pointwise(testing::Eq(), decoded(e, first_rows, rows * cols)));
-      for (const int64_t tokens : {1, 3, 9, 40}) {
+      for (const int64_t tokens : {1, 3, 9, 61}) {
         const auto x = random_floats(tokens * cols, 13);
         const auto with_last = product(*all_kernels().front(), apart, x, tokens, pool_);
         std::vector<float> want;
@@ -162,11 +162,11 @@ TEST_P(EveryEncoding, EveryInstructionSetGivesTheSameBits) {
   for (const auto [rows, cols] : shapes(e)) {
     const auto data = random_weights(e, rows, cols, 7);
     const PackedMatrix w = pack_matrix(e, rows, cols, data.data(), nullptr, pool_);
-    const int64_t most = 40;
+    const int64_t most = 109;  // beyond what every kernel takes as few, and more groups than one
     const auto x = random_floats(most * cols, 8);
     const auto expected = product(ref, w, x, most, pool_);
     for (const Kernels* k : all_kernels()) {
-      for (int64_t tokens : {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 40}) {
+      for (int64_t tokens : {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 24, 25, 40, 48, 49, 109}) {
         const std::vector<float> some(x.begin(), x.begin() + tokens * cols);
         const std::vector<float> want(expected.begin(), expected.begin() + tokens * rows);
         EXPECT_TRUE(same_bits(product(*k, w, some, tokens, pool_), want))
@@ -179,11 +179,12 @@ TEST_P(EveryEncoding, EveryInstructionSetGivesTheSameBits) {
 /// As one task has them where weights are many: kernels take several panels at a time.
 TEST_P(EveryEncoding, PanelsTogetherGiveTheSameBits) {
   const Encoding& e = *GetParam();
-  const int64_t cols = 512;
+  const int64_t cols = e.kind == EncodingKind::Float ? 2100 : e.block == kTileCols ? 544 : 512;
   for (const int64_t rows : {40, 150}) {
-    const auto data = random_weights(e, rows, cols, 14);
+    const bool together = rows == 150 && e.block == kTileCols;  // with shared scales
+    const auto data = together ? grouped_weights(e, rows, cols, 2) : random_weights(e, rows, cols, 14);
     const PackedMatrix w = pack_matrix(e, rows, cols, data.data(), nullptr, pool_);
-    for (const int64_t tokens : {1, 2, 7, 16, 40}) {
+    for (const int64_t tokens : {1, 2, 7, 16, 40, 109}) {
       const auto x = random_floats(tokens * cols, 15);
       const auto want = product(*all_kernels().front(), w, x, tokens, pool_);
       for (const Kernels* k : all_kernels()) {

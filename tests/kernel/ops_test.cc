@@ -99,6 +99,7 @@ TEST(Ops, QuantizeRowRoundsToTheNearest) {
       EXPECT_EQ(tile.half_sum[0], static_cast<float>(sums[0]));
       EXPECT_EQ(tile.half_sum[1], static_cast<float>(sums[1]));
       EXPECT_EQ(tile.start, kDotBits - 128 * (sums[0] + sums[1]));
+      EXPECT_EQ(tile.start8, kDotBits - 8 * (sums[0] + sums[1]));
       EXPECT_EQ(tile.half_start[0], kDotBits - 128 * sums[0]);
       EXPECT_EQ(tile.half_start[1], kDotBits - 128 * sums[1]);
     }
