@@ -20,7 +20,11 @@ constexpr int few_passes(FamilyTraits t) {
 constexpr int kGroupTokens = 4 * kFewTokens;
 /// More panels make better use of hardware's own prefetching, fewer of registers for scales.
 constexpr int streams(FamilyTraits t) { return t.sub_scales == 0 && t.bits != 2 ? 4 : 1; }
-constexpr int kAhead = 0, kAheadOfFew = 4096;
+constexpr Prefetch ahead_of_one(FamilyTraits t) {
+  const bool long_headers = t.minima && t.sub_scales == 0 && t.bits == 4;  // they break the pace
+  return {long_headers ? 1024 : 0, 2};
+}
+constexpr Prefetch kAheadOfFew{4096, 2}, kAheadOfMany{0, 2};
 #else
 // Intel's; kFewTokens was measured on Zen 4 only.
 constexpr int few_passes(FamilyTraits) { return 1; }
@@ -30,7 +34,8 @@ constexpr int kGroupTokens = 16;
 constexpr int kGroupTokens = kFewTokens;
 #endif
 constexpr int streams(FamilyTraits) { return 1; }
-constexpr int kAhead = 8192, kAheadOfFew = kAhead;
+constexpr Prefetch ahead_of_one(FamilyTraits) { return {8192, 1}; }
+constexpr Prefetch kAheadOfFew{8192, 1}, kAheadOfMany{8192, 1};
 #endif
 
 LOWBIT_INLINE Ints load_bytes(const uint8_t* p) { return _mm512_load_si512(p); }

@@ -17,7 +17,8 @@ constexpr int few_passes(FamilyTraits) { return 2; }
 constexpr int kGroupTokens = 2 * kFewTokens;
 /// Panels that one token reads at once, and how far ahead (not measured).
 constexpr int streams(FamilyTraits) { return 1; }
-constexpr int kAhead = 8192, kAheadOfFew = kAhead;
+constexpr Prefetch ahead_of_one(FamilyTraits) { return {8192, 1}; }
+constexpr Prefetch kAheadOfFew{8192, 1}, kAheadOfMany{8192, 1};
 
 LOWBIT_INLINE uint8x16_t bytes_of(Ints a) { return vreinterpretq_u8_s32(a); }
 LOWBIT_INLINE int8x16_t signed_of(Ints a) { return vreinterpretq_s8_s32(a); }

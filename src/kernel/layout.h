@@ -189,6 +189,11 @@ static inline int code_at(int bits, const uint8_t* tile, int row, int col) {
 /// for decoding the weights once more.
 inline constexpr int kTaskTokens = 192;
 
+/// How many bytes ahead of what it reads a kernel asks memory for (0: it leaves that to hardware), and for which cache.
+struct Prefetch {
+  int bytes, cache;
+};
+
 /// A packed matrix as kernels see it.
 struct PackedView {
   const uint8_t* data;   ///< aligned to 64

@@ -271,23 +271,24 @@ LOWBIT_INLINE void add_tile(const Tile (&tile)[P], const ActivationTile* x, Floa
 
 /// Memory is read at full speed by some processors only when it is asked for ahead: hardware gives up at each change of
 /// pace between headers and tiles. Long headers are asked for in pieces, one with each tile: a core keeps few misses in
-/// the air. Addresses beyond the matrix are ignored. 0 bytes ahead: hardware does better alone.
-template <Family F, int kBytesAhead>
+/// the air. Addresses beyond the matrix are ignored.
+template <Family F, Prefetch kAhead>
 LOWBIT_INLINE void prefetch(const uint8_t* vectors, int tile, int tiles, int header) {
-  if constexpr (kBytesAhead == 0) return;
+  if constexpr (kAhead.bytes == 0) return;
+  constexpr int kLocality = kAhead.cache == 1 ? 3 : 2;  // as the builtin counts them
   constexpr FamilyTraits kTraits = traits(F);
   constexpr bool kInPieces = kTraits.sub_scales == 0;
   const int lines = header / 64;
   const int begin = kInPieces ? lines * tile / kChunkTiles : tile == 0 ? 0 : lines;
   const int end = kInPieces && tile + 1 < tiles ? lines * (tile + 1) / kChunkTiles : lines;
-  const uint8_t* at = vectors + kBytesAhead - header;
-  for (int i = begin; i < end; ++i) __builtin_prefetch(at + 64 * i);
-  for (int i = 0; i < tile_bytes(kTraits) / 64; ++i) __builtin_prefetch(at + 64 * (end + i));
+  const uint8_t* at = vectors + kAhead.bytes - header;
+  for (int i = begin; i < end; ++i) __builtin_prefetch(at + 64 * i, 0, kLocality);
+  for (int i = 0; i < tile_bytes(kTraits) / 64; ++i) __builtin_prefetch(at + 64 * (end + i), 0, kLocality);
 }
 
 /// Calls f(the P units of each of N panels from `half` on, index) for tiles [0, tiles) from chunk[n] on, which are
-/// asked for kBytesAhead.
-template <Family F, int N, int P, int kBytesAhead, typename Function>
+/// asked for ahead.
+template <Family F, int N, int P, Prefetch kAhead, typename Function>
 LOWBIT_INLINE void for_tiles(const uint8_t* (&chunk)[N], int half, int64_t tiles, int shares, Table table, Function f) {
   constexpr FamilyTraits kTraits = traits(F);
   const int shared = kTraits.sub_scales == 0 ? shares : 0;
@@ -307,7 +308,7 @@ LOWBIT_INLINE void for_tiles(const uint8_t* (&chunk)[N], int half, int64_t tiles
       LOWBIT_UNROLL
       for (int u = 0; u < N * P; ++u) {
         const uint8_t* vectors = chunk[u / P] + header + i * tile_bytes(kTraits);
-        if (u % P == 0) prefetch<F, kBytesAhead>(vectors, i, count, header);
+        if (u % P == 0) prefetch<F, kAhead>(vectors, i, count, header);
         unit[u].vectors = vectors + (half + u % P) * 4 * kRows;
         unit[u].table = table;
         unit[u].scales.read(scales[u / P], count, i, shared, (half + u % P) * kRows);
@@ -329,7 +330,7 @@ void multiply_few(const PackedView& w, int64_t panel, Table table, const Activat
   }
   const uint8_t* chunk[N];
   for (int n = 0; n < N; ++n) chunk[n] = w.data + static_cast<uint64_t>(panel + n) * w.panel_bytes;
-  for_tiles<F, N, kHalves, T == 1 ? kAhead : kAheadOfFew>(
+  for_tiles<F, N, kHalves, T == 1 ? ahead_of_one(traits(F)) : kAheadOfFew>(
       chunk, 0, w.cols / kTileCols, w.shared, table,
       [&](const StoredTile<F>(&unit)[kUnits], int64_t i)
           LOWBIT_INLINE_LAMBDA { add_tile<StoredTile<F>, kUnits, T>(unit, x + i * width, total); });
@@ -387,20 +388,20 @@ LOWBIT_INLINE void store_split_groups(const StoredTile<F>& unit, Bytes& to, type
 template <Family F, typename Rule, typename Bytes>
 void decode_tiles(const uint8_t* chunk, int half, int64_t tiles, int shared, Table table, Bytes* out) {
   const uint8_t* chunks[1] = {chunk};
-  for_tiles<F, 1, 1, kAhead>(chunks, half, tiles, shared, table,
-                             [&](const StoredTile<F>(&unit)[1], int64_t i) LOWBIT_INLINE_LAMBDA {
-                               if constexpr (Rule::kSplit) {
-                                 store_split_groups<F, Rule, 0>(unit[0], out[i], zero());
-                               } else {
-                                 store_groups<F, Rule, 0>(unit[0], out[i]);
-                               }
-                               store_floats(out[i].floats[Bytes::kLess], unit[0].less());
-                               for (int s = 0; s < StoredTile<F>::kParts; ++s) {
-                                 store_floats(out[i].floats[s], unit[0].scale(s));
-                                 if constexpr (StoredTile<F>::kMinima)
-                                   store_floats(out[i].floats[StoredTile<F>::kParts + s], unit[0].minimum(s));
-                               }
-                             });
+  for_tiles<F, 1, 1, kAheadOfMany>(chunks, half, tiles, shared, table,
+                                   [&](const StoredTile<F>(&unit)[1], int64_t i) LOWBIT_INLINE_LAMBDA {
+                                     if constexpr (Rule::kSplit) {
+                                       store_split_groups<F, Rule, 0>(unit[0], out[i], zero());
+                                     } else {
+                                       store_groups<F, Rule, 0>(unit[0], out[i]);
+                                     }
+                                     store_floats(out[i].floats[Bytes::kLess], unit[0].less());
+                                     for (int s = 0; s < StoredTile<F>::kParts; ++s) {
+                                       store_floats(out[i].floats[s], unit[0].scale(s));
+                                       if constexpr (StoredTile<F>::kMinima)
+                                         store_floats(out[i].floats[StoredTile<F>::kParts + s], unit[0].minimum(s));
+                                     }
+                                   });
 }
 
 }  // namespace
