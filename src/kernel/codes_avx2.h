@@ -18,9 +18,9 @@ constexpr int kGroupTokens = 2 * kFewTokens;          ///< tokens that lie toget
 constexpr int few_passes(FamilyTraits t) { return (t.bits == 4 || t.bits == 8) && !t.table ? 4 : 2; }
 constexpr int kGroupTokens = 4 * kFewTokens;  ///< tokens that lie together
 #endif
-/// Panels that one token reads at once, and what it asks for ahead of each: a core keeps few misses in the air by itself (22 on
-/// Zen 2), so what is asked for has to be near enough that the second cache's own prefetching has it. A few tokens take
-/// one panel at a time, and take longer over it.
+/// Panels that one token reads at once, and what it asks for ahead of each: a core keeps few misses in the air by
+/// itself (22 on Zen 2), so what is asked for has to be near enough that the second cache's own prefetching has it. A
+/// few tokens take one panel at a time, and take longer over it.
 constexpr int streams(FamilyTraits) { return 2; }
 constexpr Prefetch ahead_of_one(FamilyTraits) { return {768, 1}; }
 constexpr Prefetch kAheadOfFew{4096, 2}, kAheadOfMany{768, 1};

@@ -57,39 +57,34 @@ struct AttentionArgs {
 /// Elements of what a part gives for one row: sums of values, then 16 partial totals, then the greatest score.
 static constexpr int64_t attention_record(int64_t head_dim) { return (head_dim + 15) / 16 * 16 + 32; }
 
-#define LOWBIT_DECLARE_KERNELS(isa)                                                                        \
-  namespace isa {                                                                                          \
-  extern const int kCodeGroup, kFloatGroup;                                                                \
-  void quantize_row(const float* x, int64_t cols, ActivationTile* out, int64_t stride);                    \
-  void matmul_codes(const PackedView& w, int64_t begin, int64_t end, const ActivationView& x, float* out,  \
-                    int64_t out_stride);                                                                   \
-  void matmul_floats(const PackedView& w, int64_t begin, int64_t end, const ActivationView& x, float* out, \
-                     int64_t out_stride);                                                                  \
-  void rms_norm(const float* x, const float* weight, int64_t n, float eps, float* out);                    \
-  void rope(float* x, const float* cos, const float* sin, int64_t rotary_dim);                             \
-  void silu_mul(float* gate, const float* up, int64_t n);                                                  \
-  void add_to(float* x, const float* y, int64_t n);                                                        \
-  void attention_part(const AttentionArgs& args, int64_t part, float* out);                                \
-  void attention_join(const AttentionArgs& args, const float* parts, int64_t first, int64_t stride);       \
-  void to_f16(const float* x, int64_t n, uint16_t* out);                                                   \
-  void from_f16(const uint16_t* x, int64_t n, float* out);                                                 \
-  double log_sum_exp(const float* x, int64_t n);                                                           \
-  }
-
-#define LOWBIT_DECLARE_PRODUCTS(isa)                                                                       \
-  namespace isa {                                                                                          \
-  extern const int kCodeGroup, kFloatGroup;                                                                \
-  void matmul_codes(const PackedView& w, int64_t begin, int64_t end, const ActivationView& x, float* out,  \
-                    int64_t out_stride);                                                                   \
-  void matmul_floats(const PackedView& w, int64_t begin, int64_t end, const ActivationView& x, float* out, \
-                     int64_t out_stride);                                                                  \
-  }
-
 #define LOWBIT_DECLARE_CODES(isa)                                                                         \
   namespace isa {                                                                                         \
   extern const int kCodeGroup;                                                                            \
   void matmul_codes(const PackedView& w, int64_t begin, int64_t end, const ActivationView& x, float* out, \
                     int64_t out_stride);                                                                  \
+  }
+
+#define LOWBIT_DECLARE_PRODUCTS(isa)                                                                       \
+  LOWBIT_DECLARE_CODES(isa)                                                                                \
+  namespace isa {                                                                                          \
+  extern const int kFloatGroup;                                                                            \
+  void matmul_floats(const PackedView& w, int64_t begin, int64_t end, const ActivationView& x, float* out, \
+                     int64_t out_stride);                                                                  \
+  }
+
+#define LOWBIT_DECLARE_KERNELS(isa)                                                                  \
+  LOWBIT_DECLARE_PRODUCTS(isa)                                                                       \
+  namespace isa {                                                                                    \
+  void quantize_row(const float* x, int64_t cols, ActivationTile* out, int64_t stride);              \
+  void rms_norm(const float* x, const float* weight, int64_t n, float eps, float* out);              \
+  void rope(float* x, const float* cos, const float* sin, int64_t rotary_dim);                       \
+  void silu_mul(float* gate, const float* up, int64_t n);                                            \
+  void add_to(float* x, const float* y, int64_t n);                                                  \
+  void attention_part(const AttentionArgs& args, int64_t part, float* out);                          \
+  void attention_join(const AttentionArgs& args, const float* parts, int64_t first, int64_t stride); \
+  void to_f16(const float* x, int64_t n, uint16_t* out);                                             \
+  void from_f16(const uint16_t* x, int64_t n, float* out);                                           \
+  double log_sum_exp(const float* x, int64_t n);                                                     \
   }
 
 LOWBIT_DECLARE_KERNELS(ref)
