@@ -119,7 +119,7 @@ void one_token(const Encoding& e, const Kernels& k, const PackedMatrix& w, Threa
   std::vector<float> out(static_cast<size_t>(w.rows()));
   Activations a;
   prepare(k, w, x.data(), 1, a, pool);
-  const auto multiply = a.floats ? k.matmul_floats : k.matmul_codes;
+  const auto multiply = k.matmul(a.form);
   const int64_t panel_bytes = static_cast<int64_t>(w.view().panel_bytes);
   const int64_t step = std::max<int64_t>(1, (64 << 10) / panel_bytes),
                 piece = kPieceBytes / (step * panel_bytes) * step;
@@ -153,10 +153,12 @@ void many_tokens(const Kernels& k, const PackedMatrix& w, int64_t tokens, Thread
   std::vector<float> out(static_cast<size_t>(tokens * w.rows()));
   Activations a;
   prepare(k, w, x.data(), tokens, a, pool);
-  const auto multiply = a.floats ? k.matmul_floats : k.matmul_codes;
+  const auto multiply = k.matmul(a.form);
   constexpr int64_t kPanels = 8;
   const int64_t piece = kPanels * pool.size();
-  const auto peak = k.name != peaks().name ? nullptr : a.floats ? peaks().floats : peaks().codes;
+  const auto peak = k.name != peaks().name             ? nullptr
+                    : a.form == ActivationForm::Floats ? peaks().floats
+                                                       : peaks().codes;
   constexpr int64_t kRounds = 200000;
   std::vector<int64_t> done(static_cast<size_t>(pool.size()));
   Pieces products, limits;

@@ -81,7 +81,7 @@ std::vector<SpeedTest> tests_of(const Options& options) {
 void measure(const ModelSource& source, const std::vector<SpeedTest>& tests, const Options& options, int threads,
              Report& report) {
   ThreadPool pool(threads);
-  LoadedModel loaded = load_model(source, pool, options.load, ActivationScales::Fine, false);
+  LoadedModel loaded = load_model(source, pool, options.load, ActivationRounding::Fast, false);
   Transformer& model = loaded.model;
   MachineLimits limits(pool);
   report.weight_bytes = model.weight_bytes();

@@ -16,8 +16,8 @@ void add_load_options(CLI::App* command, LoadOptions& options) {
       "Folder to keep the weights in as this program holds them in memory: the next start only reads them");
 }
 
-LoadedModel load_model(const ModelSource& source, ThreadPool& pool, const LoadOptions& options, ActivationScales scales,
-                       bool told, uint64_t context_bytes) {
+LoadedModel load_model(const ModelSource& source, ThreadPool& pool, const LoadOptions& options,
+                       ActivationRounding rounding, bool told, uint64_t context_bytes) {
   if (told) {
     const uint64_t weights = weight_memory(source), available = available_memory_bytes();
     fmt::print(stderr, "{}: needs {} for weights{}; {} are available{}\n", source.path.string(), human_bytes(weights),
@@ -29,7 +29,7 @@ LoadedModel load_model(const ModelSource& source, ThreadPool& pool, const LoadOp
   std::optional<RepackCache> cache;
   if (!options.repack_cache.empty()) cache.emplace(options.repack_cache, source);
   const bool from_cache = cache && cache->filled();
-  LoadedModel out{Transformer(source, pool, scales, cache ? &*cache : nullptr), 0};
+  LoadedModel out{Transformer(source, pool, rounding, cache ? &*cache : nullptr), 0};
   out.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   if (cache && !cache->note().empty()) fmt::print(stderr, "warning: --repack-cache: {}\n", cache->note());
   if (told) {

@@ -22,7 +22,7 @@ struct LoadedModel {
 
 /// `told`: says on standard error what memory it needs beside `context_bytes` of keys and values and what there is, and
 /// what it took. What goes wrong with a cache is always said.
-LoadedModel load_model(const ModelSource& source, ThreadPool& pool, const LoadOptions& options, ActivationScales scales,
-                       bool told, uint64_t context_bytes = 0);
+LoadedModel load_model(const ModelSource& source, ThreadPool& pool, const LoadOptions& options,
+                       ActivationRounding rounding, bool told, uint64_t context_bytes = 0);
 
 }  // namespace lowbit

@@ -17,10 +17,10 @@ struct Loaded {
   Tokenizer tokenizer;
   Transformer transformer;
 
-  Loaded(const std::string& path, ThreadPool& pool, ActivationScales scales, const LoadOptions& load)
+  Loaded(const std::string& path, ThreadPool& pool, ActivationRounding rounding, const LoadOptions& load)
       : source(open_model(path)),
         tokenizer(read_tokenizer(source)),
-        transformer(load_model(source, pool, load, scales, false).model) {}
+        transformer(load_model(source, pool, load, rounding, false).model) {}
   EvaluatedModel view() { return {transformer, tokenizer, source.path.string()}; }
 };
 
@@ -36,12 +36,13 @@ Measurement measure(const std::string& model, const MeasureOptions& options, Thr
   const std::string text = read_text_file(options.text);
   Hash hash;
   hash.add(std::as_bytes(std::span(text)));
-  const ActivationScales scales = fine_activations(options) ? ActivationScales::Fine : ActivationScales::LlamaCpp;
-  Loaded loaded(model, pool, scales, options.load);
+  const ActivationRounding rounding =
+      fine_activations(options) ? ActivationRounding::Fine : ActivationRounding::LlamaCpp;
+  Loaded loaded(model, pool, rounding, options.load);
   EvaluateOptions evaluation = options.evaluate;
   evaluation.text_name = options.text;
   if (options.reference.empty()) return {evaluate(loaded.view(), nullptr, text, evaluation), hash_text(hash)};
-  Loaded reference(options.reference, pool, scales, options.load);
+  Loaded reference(options.reference, pool, rounding, options.load);
   const EvaluatedModel view = reference.view();
   return {evaluate(loaded.view(), &view, text, evaluation), hash_text(hash)};
 }

@@ -64,7 +64,7 @@ void run(const Common& common, Options options) {
   const std::vector<int32_t> prompt = prompt_ids(options, tokenizer);
   KvCache cache(source.config, cache_size(options, source.config, static_cast<int64_t>(prompt.size())), options.cache);
   LoadedModel loaded =
-      load_model(source, pool, options.load, ActivationScales::Fine, !common.quiet() && !common.json, cache.bytes());
+      load_model(source, pool, options.load, ActivationRounding::Fast, !common.quiet() && !common.json, cache.bytes());
   Transformer& model = loaded.model;
 
   if (!common.json && !options.chat) fmt::print("{}", tokenizer.decode(prompt));

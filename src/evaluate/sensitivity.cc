@@ -66,7 +66,7 @@ class Meter {
         source_(request.source),
         config_(source_.config),
         pool_(pool),
-        pass_(one_layer(config_), pool, ActivationScales::Fine) {
+        pass_(one_layer(config_), pool, ActivationRounding::Fine) {
     for (int64_t i = 0; i < kSliceTokens / kLength; ++i) caches_.emplace_back(pass_.config, kLength);
     for (size_t i = 0; i < request.plan.tensors.size(); ++i) {
       const PlannedTensor& tensor = request.plan.tensors[i];

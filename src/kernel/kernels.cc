@@ -24,13 +24,14 @@
 namespace lowbit {
 namespace {
 
-#define LOWBIT_TABLE(isa)                                                                                      \
-  Kernels {                                                                                                    \
-    .name = #isa, .base = #isa, .code_group = isa::kCodeGroup, .float_group = isa::kFloatGroup,                \
-    .quantize_row = isa::quantize_row, .matmul_codes = isa::matmul_codes, .matmul_floats = isa::matmul_floats, \
-    .rms_norm = isa::rms_norm, .rope = isa::rope, .silu_mul = isa::silu_mul, .add = isa::add_to,               \
-    .attention_part = isa::attention_part, .attention_join = isa::attention_join, .to_f16 = isa::to_f16,       \
-    .from_f16 = isa::from_f16, .log_sum_exp = isa::log_sum_exp                                                 \
+#define LOWBIT_TABLE(isa)                                                                                        \
+  Kernels {                                                                                                      \
+    .name = #isa, .base = #isa, .code_group = isa::kCodeGroup, .float_group = isa::kFloatGroup, .bf16_group = 0, \
+    .quantize_row = isa::quantize_row, .matmul_codes = isa::matmul_codes, .matmul_floats = isa::matmul_floats,   \
+    .bf16_row = nullptr, .matmul_bf16 = nullptr, .rms_norm = isa::rms_norm, .rope = isa::rope,                   \
+    .silu_mul = isa::silu_mul, .add = isa::add_to, .attention_part = isa::attention_part,                        \
+    .attention_join = isa::attention_join, .to_f16 = isa::to_f16, .from_f16 = isa::from_f16,                     \
+    .log_sum_exp = isa::log_sum_exp                                                                              \
   }
 
 /// As `base`, but for products with coded weights.
@@ -53,6 +54,13 @@ namespace {
   }()
 
 #if defined(__x86_64__)
+Kernels with_bf16(Kernels k) {
+  k.bf16_group = zen4::kBf16Group;
+  k.bf16_row = zen4::bf16_row;
+  k.matmul_bf16 = zen4::matmul_bf16;
+  return k;
+}
+
 /// GCC 12's __builtin_cpu_supports has no name for it. The caller has checked that the system saves AVX registers.
 bool has_avxvnni() {
   unsigned a = 0, b = 0, c = 0, d = 0;
@@ -95,7 +103,7 @@ const std::vector<const Kernels*>& all_kernels() {
 #if defined(__x86_64__)
     static const Kernels avx2 = LOWBIT_TABLE(avx2), avx512 = LOWBIT_TABLE(avx512),
                          avxvnni = LOWBIT_TABLE_LIKE(avx2, avxvnni), amx = LOWBIT_TABLE_LIKE(avx512, amx),
-                         zen4 = LOWBIT_TABLE_OF_PRODUCTS(avx512, zen4);
+                         zen4 = with_bf16(LOWBIT_TABLE_OF_PRODUCTS(avx512, zen4));
     __builtin_cpu_init();
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c() &&
         __builtin_cpu_supports("bmi2")) {
@@ -107,7 +115,9 @@ const std::vector<const Kernels*>& all_kernels() {
         // Not the last, which is the default: see docs/performance.md, "AMX".
         if (has_amx()) out.push_back(&amx);
         out.push_back(&avx512);
-        if (__builtin_cpu_is("amd")) out.push_back(&zen4);  // Zen 5 too, where nothing was measured
+        if (__builtin_cpu_is("amd") && __builtin_cpu_supports("avx512bf16")) {
+          out.push_back(&zen4);  // Zen 5 too, where nothing was measured
+        }
       }
     }
 #elif defined(__aarch64__)
@@ -145,31 +155,32 @@ namespace {
 
 /// Room for activations, and `quantize(row, tiles, stride)` for each token where codes are made.
 template <typename Quantize>
-void prepare_rows(const Kernels& k, const PackedMatrix& w, const float* x, int64_t tokens, Activations& out,
-                  ThreadPool& pool, const Quantize& quantize) {
+void prepare_rows(const Kernels& k, const PackedMatrix& w, ActivationForm form, const float* x, int64_t tokens,
+                  Activations& out, ThreadPool& pool, const Quantize& quantize) {
   const int64_t cols = w.cols();
   const int64_t tiles = (cols + kTileCols - 1) / kTileCols;
-  out.floats = traits(w.view().family).is_float;
+  out.form = form;
   constexpr size_t kAlignment = 4096;  // kernels choose where their stores lie by where activations do
   const size_t bytes =
-      (static_cast<size_t>(tokens * activation_bytes(out.floats, cols)) + kAlignment - 1) / kAlignment * kAlignment;
+      (static_cast<size_t>(tokens * activation_bytes(form, cols)) + kAlignment - 1) / kAlignment * kAlignment;
   if (bytes > out.capacity) {
     out.data.reset(static_cast<std::byte*>(std::aligned_alloc(kAlignment, bytes)));
     out.capacity = out.data == nullptr ? 0 : bytes;
     if (out.data == nullptr) throw std::bad_alloc();
   }
-  const int group = out.floats ? k.float_group : k.code_group;
+  const int group = k.group(form);
   out.view = {out.data.get(), tokens, cols, group};
 
-  const bool floats = out.floats;
   std::byte* data = out.data.get();
-  const int64_t piece = floats ? group : std::gcd(group, 4);  // tokens of a task, of one group
+  const int64_t piece = form == ActivationForm::Codes ? std::gcd(group, 4) : group;  // tokens of a task, of one group
   const auto prepare_piece = [&](int64_t p, int) {
     const int64_t first = p * piece / group * group, width = std::min<int64_t>(group, tokens - first);
     const int64_t begin = p * piece - first, end = std::min(width, begin + piece);
     for (int64_t i = begin; i < end; ++i) {
       const float* row = x + (first + i) * cols;
-      if (floats) {
+      if (form == ActivationForm::Bf16) {
+        k.bf16_row(row, cols, reinterpret_cast<uint32_t*>(data) + first * ((cols + 1) / 2) + i, width);
+      } else if (form == ActivationForm::Floats) {
         float* to = reinterpret_cast<float*>(data) + first * cols + i;
         for (int64_t c = 0; c < cols; ++c) to[c * width] = row[c];
       } else {
@@ -184,7 +195,8 @@ void prepare_rows(const Kernels& k, const PackedMatrix& w, const float* x, int64
 
 void prepare(const Kernels& k, const PackedMatrix& w, const float* x, int64_t tokens, Activations& out,
              ThreadPool& pool, int64_t scale_cols) {
-  prepare_rows(k, w, x, tokens, out, pool, [&](const float* row, ActivationTile* to, int64_t stride) {
+  const ActivationForm form = traits(w.view().family).is_float ? ActivationForm::Floats : ActivationForm::Codes;
+  prepare_rows(k, w, form, x, tokens, out, pool, [&](const float* row, ActivationTile* to, int64_t stride) {
     if (scale_cols == kTileCols) {
       k.quantize_row(row, w.cols(), to, stride);
     } else {
@@ -193,19 +205,27 @@ void prepare(const Kernels& k, const PackedMatrix& w, const float* x, int64_t to
   });
 }
 
+void prepare_bf16(const Kernels& k, const PackedMatrix& w, const float* x, int64_t tokens, Activations& out,
+                  ThreadPool& pool) {
+  prepare_rows(k, w, ActivationForm::Bf16, x, tokens, out, pool, [](const float*, ActivationTile*, int64_t) {});
+}
+
 void prepare_on_scale(const Kernels& k, const PackedMatrix& w, const float* x, int64_t tokens, Activations& out,
                       ThreadPool& pool, float scale) {
-  prepare_rows(k, w, x, tokens, out, pool, [&](const float* row, ActivationTile* to, int64_t stride) {
-    quantize_row_on_scale(row, w.cols(), scale, to, stride);
-  });
+  prepare_rows(k, w, ActivationForm::Codes, x, tokens, out, pool,
+               [&](const float* row, ActivationTile* to, int64_t stride) {
+                 quantize_row_on_scale(row, w.cols(), scale, to, stride);
+               });
 }
 
 void matmul(const Kernels& k, const PackedMatrix& w, const Activations& x, float* out, ThreadPool& pool) {
   const PackedView& view = w.view();
-  if (x.view.cols != w.cols() || x.floats != traits(view.family).is_float) {
+  const bool fits = x.form == ActivationForm::Bf16 ? view.family == Family::BF16
+                                                   : (x.form == ActivationForm::Floats) == traits(view.family).is_float;
+  if (x.view.cols != w.cols() || !fits) {
     throw std::logic_error("activations prepared for another kind of matrix");
   }
-  const auto multiply = x.floats ? k.matmul_floats : k.matmul_codes;
+  const auto multiply = k.matmul(x.form);
   const Tasks tasks = share_out(w.panels(), x.view.tokens, pool.size());
   pool.run(tasks.count(), [&](int64_t task, int) {
     const auto [begin, end] = panels_of(tasks, task / tasks.token_ranges, 0, w.panels());

@@ -2,7 +2,7 @@
 //
 // Batch-invariant by construction: a token's result never depends on the other tokens of the call nor on the number of
 // threads, because every output is one chain of additions in a fixed order. The chains are the same for every
-// instruction set, so results are bit-identical across them too.
+// instruction set, so results are bit-identical across them too; but for matmul_bf16, which few have.
 #pragma once
 
 #include <cstdint>
@@ -16,11 +16,17 @@
 
 namespace lowbit {
 
-/// Activations of `tokens` rows prepared for products with packed matrices of `cols` columns: binary32 for float
-/// weights; for the others int8 with one scale a 32 columns (see ActivationTile).
+/// What activations enter products as.
+enum class ActivationForm : uint8_t {
+  Codes,   ///< int8 with a scale (see ActivationTile): with weights that are codes
+  Floats,  ///< binary32: with float weights
+  Bf16,    ///< rounded to bfloat16: with weights that are, where Kernels::matmul_bf16 is
+};
+
+/// Activations of `tokens` rows prepared for products with packed matrices of `cols` columns.
 struct Activations {
   ActivationView view{};
-  bool floats = false;  ///< what was prepared
+  ActivationForm form = ActivationForm::Codes;
   struct Free {
     void operator()(std::byte* p) const;
   };
@@ -29,9 +35,10 @@ struct Activations {
 };
 
 struct Kernels {
-  std::string_view name;        ///< "ref", "avx2", "avxvnni", "avx512", "amx", "zen4", "neon", "dotprod", "i8mm"
-  std::string_view base;        ///< whose operations it has but for products; its own name if none
-  int code_group, float_group;  ///< tokens that lie together for matmul_codes and matmul_floats: see ActivationView
+  std::string_view name;  ///< "ref", "avx2", "avxvnni", "avx512", "amx", "zen4", "neon", "dotprod", "i8mm"
+  std::string_view base;  ///< whose operations it has but for products; its own name if none
+  /// Tokens that lie together for the product of that name: see ActivationView.
+  int code_group, float_group, bf16_group;
 
   /// Fills tile j of a token's activations at out[j * stride].
   void (*quantize_row)(const float* x, int64_t cols, ActivationTile* out, int64_t stride);
@@ -41,6 +48,11 @@ struct Kernels {
                        int64_t out_stride);
   void (*matmul_floats)(const PackedView& w, int64_t begin, int64_t end, const ActivationView& x, float* out,
                         int64_t out_stride);
+  /// Fills pair j of a token's activations at out[j * stride], rounded to bfloat16.
+  void (*bf16_row)(const float* x, int64_t cols, uint32_t* out, int64_t stride);
+  /// The product of BF16 weights and such activations. Null (like bf16_row) where it would be no faster.
+  void (*matmul_bf16)(const PackedView& w, int64_t begin, int64_t end, const ActivationView& x, float* out,
+                      int64_t out_stride);
   /// out = x / sqrt(mean(x^2) + eps) * weight
   void (*rms_norm)(const float* x, const float* weight, int64_t n, float eps, float* out);
   /// Rotates x[head_dim] in place, halves split as Hugging Face does: (x[i], x[i + n/2]) by angle (cos[i], sin[i]).
@@ -57,6 +69,13 @@ struct Kernels {
   void (*from_f16)(const uint16_t* x, int64_t n, float* out);
   /// Of a row of logits: log(sum(exp(x))), added in binary64. NaN if any is NaN.
   double (*log_sum_exp)(const float* x, int64_t n);
+
+  auto matmul(ActivationForm form) const {
+    return form == ActivationForm::Codes ? matmul_codes : form == ActivationForm::Floats ? matmul_floats : matmul_bf16;
+  }
+  int group(ActivationForm form) const {
+    return form == ActivationForm::Codes ? code_group : form == ActivationForm::Floats ? float_group : bf16_group;
+  }
 };
 
 /// The best table for this machine, or the one that the environment variable LOWBIT_ISA names (for tests).
@@ -94,6 +113,9 @@ const Table& table_like_kernels(const std::vector<const Table*>& tables) {
 /// asks for it; see block_scales.h.
 void prepare(const Kernels& k, const PackedMatrix& w, const float* x, int64_t tokens, Activations& out,
              ThreadPool& pool, int64_t scale_cols = kTileCols);
+/// Prepares them as bfloat16; `w` is BF16, and there is k.matmul_bf16.
+void prepare_bf16(const Kernels& k, const PackedMatrix& w, const float* x, int64_t tokens, Activations& out,
+                  ThreadPool& pool);
 /// out[tokens, w.rows()] = x W^T, spread over the pool. x was prepared with the same `k`.
 void matmul(const Kernels& k, const PackedMatrix& w, const Activations& x, float* out, ThreadPool& pool);
 

@@ -233,9 +233,10 @@ static inline void set_sums(ActivationTile& tile, int32_t first, int32_t last) {
 
 /// Prepared activations as kernels see them. Tokens lie in groups of `group` (the last may be smaller), so that what is
 /// multiplied together lies together: of a group of w tokens, tile j of its token i (or, for floats, column j) is
-/// element j * w + i.
+/// element j * w + i. Of bfloat16, element j * w + i is the uint32 of columns 2 j (its lower half) and 2 j + 1, 0 beyond the
+/// last column.
 struct ActivationView {
-  const void* data;  ///< ActivationTile or float
+  const void* data;  ///< ActivationTile, float or uint32_t
   int64_t tokens, cols;
   int group;
 };

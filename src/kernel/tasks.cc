@@ -38,14 +38,15 @@ PanelRange panels_of(const Tasks& tasks, int64_t range, int64_t before, int64_t 
   return {std::max<int64_t>(0, begin), std::min(panels, begin + tasks.panels)};
 }
 
-int64_t activation_bytes(bool floats, int64_t cols) {
-  const int64_t tiles = (cols + kTileCols - 1) / kTileCols;
-  return floats ? cols * static_cast<int64_t>(sizeof(float)) : tiles * static_cast<int64_t>(sizeof(ActivationTile));
+int64_t activation_bytes(ActivationForm form, int64_t cols) {
+  if (form == ActivationForm::Floats) return cols * static_cast<int64_t>(sizeof(float));
+  if (form == ActivationForm::Bf16) return (cols + 1) / 2 * static_cast<int64_t>(sizeof(uint32_t));
+  return (cols + kTileCols - 1) / kTileCols * static_cast<int64_t>(sizeof(ActivationTile));
 }
 
 ActivationView tokens_of(const Activations& x, int64_t first, int64_t last) {
   ActivationView view = x.view;
-  view.data = static_cast<const std::byte*>(view.data) + first * activation_bytes(x.floats, view.cols);
+  view.data = static_cast<const std::byte*>(view.data) + first * activation_bytes(x.form, view.cols);
   view.tokens = last - first;
   return view;
 }

@@ -30,7 +30,7 @@ struct PanelRange {
 PanelRange panels_of(const Tasks& tasks, int64_t range, int64_t before, int64_t panels);
 
 /// Bytes of one token's prepared activations.
-int64_t activation_bytes(bool floats, int64_t cols);
+int64_t activation_bytes(ActivationForm form, int64_t cols);
 
 /// Tokens [first, last) of prepared activations; `first` begins a range of share_out().
 ActivationView tokens_of(const Activations& x, int64_t first, int64_t last);

@@ -9,19 +9,23 @@ bool keeps_outliers(const Linear& linear) { return linear.inputs.outlier > 0 && 
 
 }  // namespace
 
-Inputs::Form Inputs::form_of(const Linear& linear) const {
-  if (traits(linear.w.view().family).is_float) return kFloats;
+Inputs::Form Inputs::form_of(const Linear& linear, const Kernels& kernels) const {
+  const Family family = linear.w.view().family;
+  if (family == Family::BF16 && rounding_ == ActivationRounding::Fast && kernels.matmul_bf16 != nullptr) return kBf16;
+  if (traits(family).is_float) return kFloats;
   if (linear.inputs.scales != InputRounding::Scales::Own) return kAsked;
-  return scales_ == ActivationScales::LlamaCpp && linear.w.source().block > kTileCols ? kBlockScales : kCodes;
+  return rounding_ == ActivationRounding::LlamaCpp && linear.w.source().block > kTileCols ? kBlockScales : kCodes;
 }
 
 const Activations& Inputs::of(const Linear& linear, const Kernels& kernels, ThreadPool& pool) {
-  const Form form = form_of(linear);
+  const Form form = form_of(linear, kernels);
   Activations& out = forms_[form];
   if (ready_[form]) return out;
   ready_[form] = true;
   const PackedMatrix& w = linear.w;
-  if (form == kBlockScales) {
+  if (form == kBf16) {
+    prepare_bf16(kernels, w, x_, tokens_, out, pool);
+  } else if (form == kBlockScales) {
     prepare(kernels, w, x_, tokens_, out, pool, w.source().block);
   } else if (form != kAsked) {
     prepare(kernels, w, x_, tokens_, out, pool);

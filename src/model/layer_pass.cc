@@ -43,7 +43,7 @@ ModelConfig one_layer(ModelConfig config) {
   return config;
 }
 
-LayerPass::LayerPass(const ModelConfig& model, ThreadPool& threads, ActivationScales scales)
+LayerPass::LayerPass(const ModelConfig& model, ThreadPool& threads, ActivationRounding rounding)
     : config(model),
       pool(threads),
       kernels(lowbit::kernels()),
@@ -52,7 +52,7 @@ LayerPass::LayerPass(const ModelConfig& model, ThreadPool& threads, ActivationSc
       kv_dim(config.kv_heads * config.head_dim),
       eps(static_cast<float>(config.rms_eps)),
       scale(static_cast<float>(1 / std::sqrt(static_cast<double>(config.head_dim)))),
-      inputs(scales) {}
+      inputs(rounding) {}
 
 void LayerPass::for_tokens(int64_t n, const std::function<void(int64_t)>& task) {
   pool.run((n + kTokensPerTask - 1) / kTokensPerTask, [&](int64_t block, int) {
@@ -146,7 +146,7 @@ void LayerPass::multiply_alike(std::span<const Product> products, const float* i
       const auto [b, e] = panels_of(tasks, task / tasks.token_ranges, before, w.panels());
       before += w.panels();
       const Activations& a = inputs.of(*p.linear, kernels, pool);
-      const auto matmul = a.floats ? kernels.matmul_floats : kernels.matmul_codes;
+      const auto matmul = kernels.matmul(a.form);
       if (b < e) {
         matmul(w.view(), b, e, tokens_of(a, first, last), p.out + first * w.rows(), w.rows());
         inputs.add_outliers(*p.linear, b, e, first, last, p.out);

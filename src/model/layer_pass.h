@@ -29,7 +29,7 @@ struct Token {
 /// the same rounding of them.
 class Inputs {
  public:
-  explicit Inputs(ActivationScales scales) : scales_(scales) {}
+  explicit Inputs(ActivationRounding rounding) : rounding_(rounding) {}
   void set(const float* x, int64_t tokens) {
     x_ = x;
     tokens_ = tokens;
@@ -49,11 +49,11 @@ class Inputs {
   void add_outliers(const Linear& linear, int64_t begin, int64_t end, int64_t first, int64_t last, float* out) const;
 
  private:
-  enum Form { kFloats, kCodes, kBlockScales, kAsked, kForms };
-  Form form_of(const Linear& linear) const;
+  enum Form { kFloats, kBf16, kCodes, kBlockScales, kAsked, kForms };
+  Form form_of(const Linear& linear, const Kernels& kernels) const;
   const float* without_outliers(float threshold, int64_t cols);
 
-  const ActivationScales scales_;
+  const ActivationRounding rounding_;
   const float* x_ = nullptr;
   int64_t tokens_ = 0;
   Activations forms_[kForms];
@@ -74,7 +74,7 @@ struct Product {
 /// before it in its cache.
 class LayerPass {
  public:
-  LayerPass(const ModelConfig& model, ThreadPool& threads, ActivationScales scales);
+  LayerPass(const ModelConfig& model, ThreadPool& threads, ActivationRounding rounding);
 
   void set_angles();
   /// Makes `count` tokens of whole sequences of `length` tokens the slice, one cache a sequence, with room for x.

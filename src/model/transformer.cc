@@ -8,12 +8,12 @@
 namespace lowbit {
 
 struct Transformer::Impl {
-  Impl(const ModelSource& s, ThreadPool& p, ActivationScales scales, RepackCache* cache)
+  Impl(const ModelSource& s, ThreadPool& p, ActivationRounding rounding, RepackCache* cache)
       : source(s),
         config(s.config),
         weights(load_weights(s, p, cache)),
         embedding(s.store->at(s.name({Role::TokenEmbedding}))),
-        pass(s.config, p, scales) {}
+        pass(s.config, p, rounding) {}
 
   std::vector<Token> check(std::span<const Segment> segments, int64_t& outputs) const;
   void run_slice(std::span<const Token> slice, float* out, Tap* tap);
@@ -26,8 +26,8 @@ struct Transformer::Impl {
   LayerPass pass;
 };
 
-Transformer::Transformer(const ModelSource& source, ThreadPool& pool, ActivationScales scales, RepackCache* cache)
-    : impl_(std::make_unique<Impl>(source, pool, scales, cache)) {}
+Transformer::Transformer(const ModelSource& source, ThreadPool& pool, ActivationRounding rounding, RepackCache* cache)
+    : impl_(std::make_unique<Impl>(source, pool, rounding, cache)) {}
 Transformer::~Transformer() = default;
 Transformer::Transformer(Transformer&&) noexcept = default;
 const ModelConfig& Transformer::config() const { return impl_->config; }

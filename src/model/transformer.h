@@ -29,10 +29,11 @@ class Tap {
   virtual void input(const WeightId& weight, const float* x, int64_t tokens, int64_t cols) = 0;
 };
 
-/// How many activations share a scale where they are rounded to 8 bits, for products with block encodings.
-enum class ActivationScales : uint8_t {
-  Fine,      ///< 32
-  LlamaCpp,  ///< 256 for encodings of 256-weight blocks: less precise; to compare figures with llama.cpp's
+/// How activations are rounded for products.
+enum class ActivationRounding : uint8_t {
+  Fine,      ///< to 8 bits with a scale every 32 for codes; not at all for float weights: what models are judged by
+  Fast,      ///< the same, but to BF16 for BF16 weights on machines with Kernels::matmul_bf16: what models are run with
+  LlamaCpp,  ///< with a scale every 256 for encodings of 256-weight blocks; to compare figures with llama.cpp's
 };
 
 class Transformer {
@@ -40,7 +41,7 @@ class Transformer {
   /// Loads and packs every weight, dropping the source's pages behind it. `source` must outlive this object: rows of
   /// the embedding are read from it as tokens need them. Throws Error for a tensor that no kernel can multiply.
   /// `cache`: see load_weights().
-  Transformer(const ModelSource& source, ThreadPool& pool, ActivationScales scales = ActivationScales::Fine,
+  Transformer(const ModelSource& source, ThreadPool& pool, ActivationRounding rounding = ActivationRounding::Fine,
               RepackCache* cache = nullptr);
   ~Transformer();
   Transformer(Transformer&&) noexcept;

@@ -191,7 +191,7 @@ TEST_P(EveryEncoding, PanelsTogetherGiveTheSameBits) {
         Activations a;
         prepare(*k, w, x.data(), tokens, a, pool_);
         std::vector<float> out(want.size());
-        (a.floats ? k->matmul_floats : k->matmul_codes)(w.view(), 0, w.panels(), a.view, out.data(), rows);
+        k->matmul(a.form)(w.view(), 0, w.panels(), a.view, out.data(), rows);
         EXPECT_TRUE(same_bits(out, want)) << k->name << " " << e.name << " rows " << rows << " tokens " << tokens;
       }
     }

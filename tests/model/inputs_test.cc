@@ -52,7 +52,7 @@ class Rounding : public testing::Test {
   std::vector<float> product(std::span<const float> x) {
     const auto tokens = static_cast<int64_t>(x.size()) / kCols;
     std::vector<float> out(static_cast<size_t>(tokens * kRows));
-    LayerPass pass(tiny_config(), pool_, ActivationScales::Fine);
+    LayerPass pass(tiny_config(), pool_, ActivationRounding::Fine);
     pass.multiply({{&linear_, out.data()}}, x.data(), tokens, nullptr);
     return out;
   }
@@ -136,7 +136,7 @@ TEST_F(Rounding, MatricesThatAskForDifferentRoundingsAreMultipliedApart) {
   linear_.inputs = {InputRounding::Scales::Fixed, 0.03125F, 0};
   const std::vector<float> alone = product(x_);
   std::vector<float> a(alone.size()), b(alone.size()), c(alone.size());
-  LayerPass pass(tiny_config(), pool_, ActivationScales::Fine);
+  LayerPass pass(tiny_config(), pool_, ActivationRounding::Fine);
   pass.multiply({{&linear_, a.data()}, {&other, b.data()}, {&linear_, c.data()}}, x_.data(), kTokens, nullptr);
   EXPECT_EQ(a, alone);
   EXPECT_EQ(c, alone);

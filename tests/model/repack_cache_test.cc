@@ -32,7 +32,7 @@ class RepackCacheTest : public testing::Test {
 
   /// The hidden states of a few tokens, by a model that was loaded with this cache (or none).
   std::vector<float> result(RepackCache* cache) {
-    Transformer model(tiny_.source, pool_, ActivationScales::Fine, cache);
+    Transformer model(tiny_.source, pool_, ActivationRounding::Fine, cache);
     const std::vector<int32_t> tokens = {1, 5, 7, 11, 2};
     KvCache keys(model.config(), 5);
     const Segment segment{tokens, &keys};

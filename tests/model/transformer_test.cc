@@ -371,7 +371,7 @@ TEST(LlamaCppScales, CoarsenOnlyWhereLlamaCppDoes) {
     TinyModel packed(o);
     o.decoded = true;
     TinyModel decoded(o);
-    Transformer fine(packed.source, pool), coarse(packed.source, pool, ActivationScales::LlamaCpp);
+    Transformer fine(packed.source, pool), coarse(packed.source, pool, ActivationRounding::LlamaCpp);
     Transformer exact(decoded.source, pool);
     const std::vector<float> a = logits(fine, tokens), b = logits(coarse, tokens), c = logits(exact, tokens);
     if (encoding(id).block < 256) {

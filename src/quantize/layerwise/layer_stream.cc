@@ -55,7 +55,7 @@ void TokenStates::get(int64_t begin, int64_t count, float* to, ThreadPool& pool)
 }
 
 LayerStream::LayerStream(const ModelConfig& config, ThreadPool& pool, int64_t length, ScratchFile* spill)
-    : pass(one_layer(config), pool, ActivationScales::Fine), length_(length), spill_(spill) {
+    : pass(one_layer(config), pool, ActivationRounding::Fine), length_(length), spill_(spill) {
   for (int64_t i = 0; i < std::max<int64_t>(1, kSliceTokens / length); ++i) caches_.emplace_back(pass.config, length);
 }
 

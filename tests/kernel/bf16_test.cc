@@ -1,0 +1,125 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "kernel/support.h"
+
+namespace lowbit {
+namespace {
+
+using test::decoded;
+using test::random_floats;
+using test::random_weights;
+using test::same_bits;
+
+const Encoding& kBf16 = encoding(EncodingId::BF16);
+
+std::vector<const Kernels*> with_bf16() {
+  std::vector<const Kernels*> out;
+  for (const Kernels* k : all_kernels()) {
+    if (k->matmul_bf16 != nullptr) out.push_back(k);
+  }
+  return out;
+}
+
+std::vector<float> product(const Kernels& k, const PackedMatrix& w, const std::vector<float>& x, int64_t tokens,
+                           ThreadPool& pool) {
+  std::vector<float> out(static_cast<size_t>(tokens * w.rows()), -777.0f);
+  Activations a;
+  prepare_bf16(k, w, x.data(), tokens, a, pool);
+  matmul(k, w, a, out.data(), pool);
+  return out;
+}
+
+float normal_or_zero(float x) { return std::fabs(x) < 0x1p-126f ? std::copysign(0.0f, x) : x; }
+
+/// What the instruction is said to do, one output after another.
+std::vector<float> expected(const std::vector<float>& weights, const std::vector<float>& x, int64_t rows, int64_t cols,
+                            int64_t tokens) {
+  std::vector<float> out;
+  for (int64_t t = 0; t < tokens; ++t) {
+    for (int64_t r = 0; r < rows; ++r) {
+      float total = 0;
+      const auto add = [&](int64_t c) {
+        if (c >= cols) return;
+        const float activation = bf16_to_f32(f32_to_bf16(normal_or_zero(x[static_cast<size_t>(t * cols + c)])));
+        const float weight = normal_or_zero(weights[static_cast<size_t>(r * cols + c)]);
+        total = normal_or_zero(std::fma(weight, activation, total));
+      };
+      for (int64_t c = 0; c < cols; c += 2) {
+        add(c + 1);
+        add(c);
+      }
+      out.push_back(total);
+    }
+  }
+  return out;
+}
+
+TEST(Bf16Products, AreThoseOfRoundedActivations) {
+  if (with_bf16().empty()) GTEST_SKIP() << "no instruction set of this machine has them";
+  ThreadPool pool(2);
+  struct Shape {
+    int64_t rows, cols;
+  };
+  for (const auto [rows, cols] : {Shape{1, 1}, {15, 7}, {16, 32}, {40, 201}, {150, 64}, {17, 2100}, {33, 4099}}) {
+    const auto data = random_weights(kBf16, rows, cols, 1);
+    const auto weights = decoded(kBf16, data, rows * cols);
+    const PackedMatrix w = pack_matrix(kBf16, rows, cols, data.data(), nullptr, pool);
+    const int64_t most = 61;
+    const auto x = random_floats(most * cols, 2);
+    const auto all = expected(weights, x, rows, cols, most);
+    for (const int64_t tokens : {1, 2, 3, 5, 8, 11, 12, 13, 24, 25, 61}) {
+      const std::vector<float> some(x.begin(), x.begin() + tokens * cols);
+      const std::vector<float> want(all.begin(), all.begin() + tokens * rows);
+      for (const Kernels* k : with_bf16()) {
+        EXPECT_TRUE(same_bits(product(*k, w, some, tokens, pool), want))
+            << k->name << " " << rows << "x" << cols << " tokens " << tokens;
+        Activations a;
+        prepare_bf16(*k, w, some.data(), tokens, a, pool);
+        std::vector<float> out(want.size(), -777.0f);
+        k->matmul_bf16(w.view(), 0, w.panels(), a.view, out.data(), rows);  // several panels at a time
+        EXPECT_TRUE(same_bits(out, want)) << k->name << " " << rows << "x" << cols << " tokens " << tokens;
+      }
+    }
+  }
+}
+
+TEST(Bf16Products, TakeTinyNumbersForZeroAndShowNan) {
+  if (with_bf16().empty()) GTEST_SKIP() << "no instruction set of this machine has them";
+  ThreadPool pool(1);
+  const int64_t rows = 16, cols = 64;
+  const auto tiny = random_weights(kBf16, rows, cols, 3, 1e-20f);
+  const PackedMatrix w = pack_matrix(kBf16, rows, cols, tiny.data(), nullptr, pool);
+  const auto weights = decoded(kBf16, tiny, rows * cols);
+  for (const Kernels* k : with_bf16()) {
+    for (const float size : {1e-39f, 1e-18f}) {  // below normal numbers; products are
+      const auto x = random_floats(cols, 4, size);
+      EXPECT_TRUE(same_bits(product(*k, w, x, 1, pool), expected(weights, x, rows, cols, 1))) << size;
+    }
+    std::vector<float> x(static_cast<size_t>(2 * cols), 1.0f);
+    x[33] = std::nanf("");
+    const auto out = product(*k, w, x, 2, pool);
+    for (int64_t r = 0; r < rows; ++r) {
+      EXPECT_TRUE(std::isnan(out[static_cast<size_t>(r)]));
+      EXPECT_TRUE(std::isfinite(out[static_cast<size_t>(rows + r)])) << "and only in its own token";
+    }
+  }
+}
+
+TEST(Bf16Products, AreRefusedForOtherWeights) {
+  if (with_bf16().empty()) GTEST_SKIP() << "no instruction set of this machine has them";
+  ThreadPool pool(1);
+  const Kernels& k = *with_bf16().front();
+  const Encoding& f16 = encoding(EncodingId::F16);
+  const auto a = random_weights(kBf16, 16, 64, 1), b = random_weights(f16, 16, 64, 1);
+  const PackedMatrix w = pack_matrix(kBf16, 16, 64, a.data(), nullptr, pool);
+  const PackedMatrix other = pack_matrix(f16, 16, 64, b.data(), nullptr, pool);
+  const auto x = random_floats(64, 2);
+  std::vector<float> out(16);
+  Activations activations;
+  prepare_bf16(k, w, x.data(), 1, activations, pool);
+  EXPECT_THROW(matmul(k, other, activations, out.data(), pool), std::logic_error);
+}
+
+}  // namespace
+}  // namespace lowbit
