@@ -34,7 +34,7 @@ struct Row {
 
 struct Limits {
   int threads;
-  double read_bytes, code_operations, float_operations;
+  double read_bytes, code_operations, float_operations, bf16_operations;
 };
 
 struct Report {
@@ -96,7 +96,8 @@ void measure(const ModelSource& source, const std::vector<SpeedTest>& tests, con
     report.rows.push_back(
         {r, pool.size(), r.fraction_of_limit(limits), r.bound_by_memory(limits) ? "memory" : "arithmetic"});
   }
-  report.limits.push_back({pool.size(), limits.read_bytes(), limits.code_operations(), limits.float_operations()});
+  report.limits.push_back({pool.size(), limits.read_bytes(), limits.code_operations(), limits.float_operations(),
+                           limits.bf16_operations()});
 }
 
 Json json(const Report& report) {
@@ -105,7 +106,8 @@ Json json(const Report& report) {
     limits.push_back({{"threads", l.threads},
                       {"stream_read_bytes_per_second", l.read_bytes},
                       {"int8_operations_per_second", l.code_operations},
-                      {"f32_operations_per_second", l.float_operations}});
+                      {"f32_operations_per_second", l.float_operations},
+                      {"bf16_operations_per_second", l.bf16_operations}});
   }
   for (const Row& row : report.rows) {
     const SpeedTest& t = row.result.test;
@@ -152,8 +154,9 @@ void print_table(const Report& report) {
                                        ? std::string("what it computes is not known for this CPU")
                                        : fmt::format("{:.0f} Gop/s on int8, {:.0f} Gop/s in F32",
                                                      l.code_operations / 1e9, l.float_operations / 1e9);
-    fmt::print("{} thread{} at best: reads {:.1f} GB/s, {}\n", l.threads, l.threads == 1 ? "" : "s", l.read_bytes / 1e9,
-               arithmetic);
+    const std::string bf16 = l.bf16_operations == 0 ? "" : fmt::format(", {:.0f} in BF16", l.bf16_operations / 1e9);
+    fmt::print("{} thread{} at best: reads {:.1f} GB/s, {}{}\n", l.threads, l.threads == 1 ? "" : "s",
+               l.read_bytes / 1e9, arithmetic, bf16);
   }
   size_t width = 4;
   for (const Row& row : report.rows) width = std::max(width, row.result.test.name().size());

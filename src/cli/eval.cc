@@ -46,7 +46,8 @@ void add_eval(CLI::App& app, Common& common) {
   command
       ->add_option("--activations", options->measure.activations,
                    "How activations are rounded to 8 bits: llama.cpp (default), or fine, as lowbit run does (default "
-                   "with --hf)")
+                   "with --hf). With float weights they stay exact; lowbit run rounds them to BF16 for BF16 weights "
+                   "where that is faster")
       ->check(CLI::IsMember({"llama.cpp", "fine"}));
   command->callback([&common, options] { eval(common, *options); });
 }

@@ -53,6 +53,7 @@ void MachineLimits::measure() {
   measure_reading();
   code_operations_ = std::max(code_operations_, arithmetic(peaks().codes));
   float_operations_ = std::max(float_operations_, arithmetic(peaks().floats));
+  bf16_operations_ = std::max(bf16_operations_, arithmetic(peaks().bf16));
 }
 
 void MachineLimits::measure_reading() {

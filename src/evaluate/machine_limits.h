@@ -21,6 +21,7 @@ class MachineLimits {
   // 0 where it cannot be measured:
   double code_operations() const { return code_operations_; }    ///< a second on 8-bit integers, 2 a product
   double float_operations() const { return float_operations_; }  ///< a second in binary32, 2 a product
+  double bf16_operations() const { return bf16_operations_; }    ///< a second on BF16; also 0 where nothing uses it
 
  private:
   void measure_reading();
@@ -31,7 +32,7 @@ class MachineLimits {
     void operator()(uint64_t* p) const;
   };
   std::unique_ptr<uint64_t, Free> memory_;
-  double read_bytes_ = 0, code_operations_ = 0, float_operations_ = 0;
+  double read_bytes_ = 0, code_operations_ = 0, float_operations_ = 0, bf16_operations_ = 0;
 };
 
 }  // namespace lowbit

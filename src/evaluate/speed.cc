@@ -7,6 +7,7 @@
 #include <cmath>
 #include <span>
 
+#include "kernel/peak.h"
 #include "model/layout.h"
 #include "model/transformer_weights.h"
 
@@ -87,8 +88,13 @@ class Run {
 void add(PassWork& work, const ModelSource& source, const WeightId& id, int64_t tokens) {
   const TensorInfo& info = source.store->at(source.name(id));
   const double operations = 2.0 * static_cast<double>(info.elements() * tokens);
-  const bool floats = info.encoding->kind == EncodingKind::Float;
-  (floats ? work.float_operations : work.code_operations) += operations;
+  if (info.encoding->kind != EncodingKind::Float) {
+    work.code_operations += operations;
+  } else if (info.encoding->id == EncodingId::BF16 && peaks().bf16 != nullptr) {
+    work.bf16_operations += operations;
+  } else {
+    work.float_operations += operations;
+  }
 }
 
 /// A pass of `count` tokens of each sequence after `before` others, whose last tokens' logits are wanted.

@@ -26,11 +26,13 @@ struct PassWork {
   double bytes = 0;             ///< weights, keys and values, each read once
   double code_operations = 0;   ///< products with coded weights, 2 operations each
   double float_operations = 0;  ///< products with float weights, and attention
+  double bf16_operations = 0;   ///< products with BF16 weights where Kernels::matmul_bf16 is
 
   double seconds_reading(const MachineLimits& limits) const { return bytes / limits.read_bytes(); }
   double seconds_computing(const MachineLimits& limits) const {
     if (limits.code_operations() == 0 || limits.float_operations() == 0) return 0;  // not known
-    return code_operations / limits.code_operations() + float_operations / limits.float_operations();
+    const double bf16 = bf16_operations == 0 ? 0 : bf16_operations / limits.bf16_operations();
+    return code_operations / limits.code_operations() + float_operations / limits.float_operations() + bf16;
   }
 };
 

@@ -61,6 +61,9 @@ TEST(Peaks, TheOperationsDoneGrowWithTheRounds) {
   EXPECT_GT(peaks().codes(1), 0);
   EXPECT_EQ(peaks().codes(10), 10 * peaks().codes(1));
   EXPECT_EQ(peaks().floats(10), 10 * peaks().floats(1));
+  if (peaks().bf16 != nullptr) {
+    EXPECT_EQ(peaks().bf16(10), 10 * peaks().bf16(1));
+  }
 }
 
 }  // namespace
