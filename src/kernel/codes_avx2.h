@@ -73,6 +73,16 @@ LOWBIT_INLINE Ints words_right(Ints a) {
   return _mm256_srli_epi16(a, kBy);
 }
 constexpr bool kShiftsBytes = false;  ///< words_left and words_right let nothing in from a neighbour
+template <unsigned kBy>
+LOWBIT_INLINE Ints ints_left(Ints a) {
+  return _mm256_slli_epi32(a, kBy);
+}
+template <unsigned kBy>
+LOWBIT_INLINE Ints ints_right(Ints a) {
+  return _mm256_srli_epi32(a, kBy);
+}
+LOWBIT_INLINE Ints ints_plus(Ints a, Ints b) { return _mm256_add_epi32(a, b); }
+LOWBIT_INLINE Ints ints_minus(Ints a, Ints b) { return _mm256_sub_epi32(a, b); }
 LOWBIT_INLINE Ints high_nibbles(Ints a) { return _mm256_srli_epi32(a, 4); }
 
 using Table = __m256i;
@@ -102,6 +112,17 @@ LOWBIT_INLINE Ints load_four(const int8_t* x) {
 struct DirectDot {
   static constexpr bool kSigned = false, kFullBytes = true, kInWords = false, kInSquares = false, kSplit = false;
   LOWBIT_INLINE static Ints add(Ints dot, Ints codes, Ints four) { return _mm256_dpbusd_avx_epi32(dot, codes, four); }
+  /// The lower half, or the lowest byte, of each int as often as it fits.
+  LOWBIT_INLINE static Ints two_words(Ints a) {
+    return _mm256_shuffle_epi8(
+        a, _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, 0, 1, 4, 5, 4, 5, 8, 9, 8, 9, 12, 13, 12, 13)));
+  }
+  LOWBIT_INLINE static Ints four_bytes(Ints a) {
+    return _mm256_shuffle_epi8(
+        a, _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 0, 0, 0, 4, 4, 4, 4, 8, 8, 8, 8, 12, 12, 12, 12)));
+  }
+  LOWBIT_INLINE static Ints multiply_words(Ints a, Ints b) { return _mm256_mullo_epi16(a, b); }
+  LOWBIT_INLINE static Ints add_words(Ints a, Ints b) { return _mm256_add_epi16(a, b); }
 };
 template <int kBits, bool kTable>
 using DotRule = DirectDot;

@@ -76,6 +76,16 @@ LOWBIT_INLINE Ints words_right(Ints a) {
   return ints_of(vshrq_n_u8(bytes_of(a), kBy));
 }
 constexpr bool kShiftsBytes = true;  ///< words_left and words_right let nothing in from a neighbour
+template <int kBy>
+LOWBIT_INLINE Ints ints_left(Ints a) {
+  return vshlq_n_s32(a, kBy);
+}
+template <int kBy>
+LOWBIT_INLINE Ints ints_right(Ints a) {
+  return vshrq_n_s32(a, kBy);
+}
+LOWBIT_INLINE Ints ints_plus(Ints a, Ints b) { return vaddq_s32(a, b); }
+LOWBIT_INLINE Ints ints_minus(Ints a, Ints b) { return vsubq_s32(a, b); }
 LOWBIT_INLINE Ints high_nibbles(Ints a) { return vreinterpretq_s32_u32(vshrq_n_u32(vreinterpretq_u32_s32(a), 4)); }
 
 using Table = uint8x16_t;

@@ -94,6 +94,10 @@ static constexpr FamilyTraits traits(Family family) {
 static constexpr bool has_offset(FamilyTraits t) { return !t.minima || t.bits == 8; }
 static constexpr int offset_shift(FamilyTraits t) { return t.table ? 7 : t.bits - 1; }
 
+/// Whether what a chunk's tiles have in common, d and dmin, is applied to their sums: see matmul_ref.cc. Codes times
+/// integer scales are integers of 8 bits then.
+static constexpr bool scaled_by_chunks(FamilyTraits t) { return t.sub_scales == 2 && t.bits <= 3; }
+
 /// Bytes of a tile's codes; a multiple of 64.
 static constexpr int tile_bytes(FamilyTraits t) { return kPanelRows * kTileCols * t.bits / 8; }
 
@@ -214,17 +218,18 @@ static_assert(__builtin_bit_cast(int32_t, kDotZero) == kDotBits);
 struct alignas(64) ActivationTile {
   int8_t codes[kTileCols];       ///< in [-127, 127]; 0 beyond the last column
   float scale;                   ///< amax / 127
-  float sum, half_sum[2];        ///< of the codes: all, the first and the last 16; exact
+  float sum;                     ///< of the codes; exact
+  float scaled_half_sum[2];      ///< scale * the sum of the first and the last 16
   int32_t start, half_start[2];  ///< what dots start from where 128 is taken off codes: kDotBits - 128 * sum
   int32_t start8;                ///< the same where 8 is taken off
 };
 static_assert(sizeof(ActivationTile) == 64);
 
-/// Sets what follows from the sums of the first and the last 16 codes.
+/// Sets what follows from the scale and the sums of the first and the last 16 codes.
 static inline void set_sums(ActivationTile& tile, int32_t first, int32_t last) {
   tile.sum = static_cast<float>(first + last);
-  tile.half_sum[0] = static_cast<float>(first);
-  tile.half_sum[1] = static_cast<float>(last);
+  tile.scaled_half_sum[0] = tile.scale * static_cast<float>(first);
+  tile.scaled_half_sum[1] = tile.scale * static_cast<float>(last);
   tile.start = kDotBits - 128 * (first + last);
   tile.start8 = kDotBits - 8 * (first + last);
   tile.half_start[0] = kDotBits - 128 * first;
@@ -233,8 +238,8 @@ static inline void set_sums(ActivationTile& tile, int32_t first, int32_t last) {
 
 /// Prepared activations as kernels see them. Tokens lie in groups of `group` (the last may be smaller), so that what is
 /// multiplied together lies together: of a group of w tokens, tile j of its token i (or, for floats, column j) is
-/// element j * w + i. Of bfloat16, element j * w + i is the uint32 of columns 2 j (its lower half) and 2 j + 1, 0 beyond the
-/// last column.
+/// element j * w + i. Of bfloat16, element j * w + i is the uint32 of columns 2 j (its lower half) and 2 j + 1, 0
+/// beyond the last column.
 struct ActivationView {
   const void* data;  ///< ActivationTile, float or uint32_t
   int64_t tokens, cols;

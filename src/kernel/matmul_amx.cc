@@ -2,6 +2,8 @@
 #include <immintrin.h>
 #include <stdint.h>
 
+#include <type_traits>
+
 #include "kernel/ops.h"
 #include "kernel/tile_shapes.h"
 #include "kernel/unroll.h"

@@ -58,13 +58,19 @@ LOWBIT_INLINE void join_scales(const uint8_t* chunk, uint8_t* out) {
   if constexpr (kAt + kSize < kPartScales) join_scales<kVector + 1>(chunk, out);
 }
 
-/// What multiplies the dots and sums of a unit's tile.
+/// What multiplies the dots and sums of a unit's tile; by chunks, without d and dmin.
 template <Family F>
 struct Scales {
   static constexpr FamilyTraits kTraits = traits(F);
   static constexpr int kParts = kTraits.sub_scales == 2 ? 2 : 1;
   Floats scale[kParts], minimum[kParts];
   Floats d, dmin;  ///< of the chunk, where tiles have integer scales
+
+  LOWBIT_INLINE Floats times(Floats of_chunk, Ints of_tile) const {
+    const Floats factor = to_floats(of_tile);
+    if constexpr (scaled_by_chunks(kTraits)) return factor;
+    return mul(of_chunk, factor);
+  }
 
   /// `first` is the unit's first row in its panel.
   LOWBIT_INLINE void begin_chunk(const uint8_t* chunk, int first) {
@@ -76,7 +82,7 @@ struct Scales {
   LOWBIT_INLINE void read(const uint8_t* chunk, int tiles, int tile, int shared, int first) {
     if constexpr (split_scales(kTraits)) {  // `chunk` is what join_scales() made of it
       for (int s = 0; s < kParts; ++s) {
-        scale[s] = mul(d, to_floats(widen_signed(chunk + kPartScales * s + kPanelRows * tile + first)));
+        scale[s] = times(d, widen_signed(chunk + kPartScales * s + kPanelRows * tile + first));
       }
       return;
     }
@@ -93,12 +99,12 @@ struct Scales {
       const int at = kPanelRows * s + first;
       if constexpr (kTraits.bits == 2) {
         const Ints both = widen_unsigned(scales + at);
-        scale[s] = mul(d, to_floats(bits_and(both, every_int(15))));
-        minimum[s] = mul(dmin, to_floats(high_nibbles(both)));
+        scale[s] = times(d, bits_and(both, every_int(15)));
+        minimum[s] = times(dmin, high_nibbles(both));
         continue;
       }
-      scale[s] = mul(d, to_floats(widen_signed(scales + at)));
-      if constexpr (kTraits.minima) minimum[s] = mul(dmin, to_floats(widen_unsigned(minima + at)));
+      scale[s] = times(d, widen_signed(scales + at));
+      if constexpr (kTraits.minima) minimum[s] = times(dmin, widen_unsigned(minima + at));
     }
   }
 };
@@ -119,9 +125,10 @@ template <Family F>
 struct StoredTile {
   static constexpr FamilyTraits kTraits = traits(F);
   static constexpr int kParts = Scales<F>::kParts;
-  static constexpr bool kMinima = kTraits.minima;
+  static constexpr bool kMinima = kTraits.minima, kByChunks = scaled_by_chunks(kTraits), kFolded = false;
   using Rule = DotRule<kTraits.bits, kTraits.table>;
   static constexpr Offset kOffset = offset_of<Rule>(kTraits, offset_shift(kTraits));
+  static constexpr int kOffsetShift = offset_shift(kTraits);
   const uint8_t* vectors;
   Table table;  ///< of table_of()
   Scales<F> scales;
@@ -136,8 +143,9 @@ struct StoredTile {
   }
   LOWBIT_INLINE Floats scale(int part) const { return scales.scale[part]; }
   LOWBIT_INLINE Floats minimum(int part) const { return scales.minimum[part]; }
+  LOWBIT_INLINE Floats d() const { return scales.d; }
+  LOWBIT_INLINE Floats dmin() const { return scales.dmin; }
   LOWBIT_INLINE Floats less() const { return mul(scales.scale[0], every_float(-kDotZero)); }
-  LOWBIT_INLINE float offset() const { return 1 << offset_shift(kTraits); }
 };
 
 /// The values as they enter products of stored tiles: signed if the rule takes signed codes.
@@ -149,6 +157,58 @@ LOWBIT_INLINE Table table_of(const PackedView& w) {
   return load_table(values);
 }
 
+/// A stored tile whose codes are multiplied by their integer scales as they are decoded, so that it has one part and
+/// its dots need no scale. Those of 3 bits are negated, as their scales are then at most 32, and the products at most
+/// 127 and no less than -128; so is d.
+template <Family F>
+struct FoldedTile {
+  static constexpr FamilyTraits kTraits = traits(F);
+  static constexpr int kParts = 1;
+  static constexpr bool kMinima = kTraits.minima, kByChunks = true, kFolded = true;
+  using Rule = DotRule<kTraits.bits, kTraits.table>;
+  static constexpr Offset kOffset = kMinima ? Offset::kNone : Offset::k128;
+  struct Factors {
+    Floats minimum[2], d_, dmin_;
+    Ints factor[2], offset[2];  ///< 16-bit, of each two codes
+
+    LOWBIT_INLINE void begin_chunk(const uint8_t* chunk, int first) {
+      d_ = load_halves(chunk + d_at(kTraits) + 2 * first);
+      if constexpr (kMinima) dmin_ = load_halves(chunk + 2 * kPanelRows + 2 * first);
+      if constexpr (!kMinima) d_ = sub(zero_floats(), d_);
+    }
+    LOWBIT_INLINE void read(const uint8_t* chunk, int, int tile, int, int first) {
+      for (int s = 0; s < 2; ++s) {
+        if constexpr (kMinima) {
+          const Ints both = widen_unsigned(chunk + scales_at(kTraits) + kPanelRows * (2 * tile + s) + first);
+          factor[s] = Rule::two_words(bits_and(both, every_int(15)));
+          minimum[s] = to_floats(high_nibbles(both));
+        } else {
+          const Ints scale = widen_signed(chunk + kPartScales * s + kPanelRows * tile + first);
+          factor[s] = Rule::two_words(ints_minus(zero(), scale));
+          offset[s] = Rule::four_bytes(ints_plus(every_int(128), ints_left<2>(scale)));
+        }
+      }
+    }
+  } scales;
+  const uint8_t* vectors;
+  Table table;
+
+  /// Two products of a word do not touch one another: with their offset they are from 0 to 255.
+  template <int kGroup>
+  LOWBIT_INLINE Ints group() const {
+    const Ints products = Rule::multiply_words(load_group<kTraits.bits, kGroup>(vectors), scales.factor[kGroup / 4]);
+    if constexpr (kMinima) return products;
+    return Rule::add_words(products, scales.offset[kGroup / 4]);
+  }
+  LOWBIT_INLINE Floats minimum(int part) const { return scales.minimum[part]; }
+  LOWBIT_INLINE Floats d() const { return scales.d_; }
+  LOWBIT_INLINE Floats dmin() const { return scales.dmin_; }
+};
+
+/// What is decoded to memory for products by Rule.
+template <Family F, typename Rule>
+using DecodedFrom = std::conditional_t<scaled_by_chunks(traits(F)) && Rule::kFullBytes, FoldedTile<F>, StoredTile<F> >;
+
 /// What decoded tiles have besides where signs are apart (a rule's kSplit); their codes are magnitudes then.
 template <bool kSplit>
 struct TileSigns {};
@@ -158,12 +218,26 @@ struct TileSigns<true> {
   uint8_t start[4 * kRows];  ///< int32 of each row: what dots start from
 };
 
-/// A unit's tile decoded to one byte a code and to floats: scale of each part, minimum of each part, less().
-template <int kParts, bool kMinima, bool kSplit = false>
+/// What sort of tile was decoded, and where each of its floats lies.
+struct TileKind {
+  int parts;
+  bool minima, by_chunks, folded;
+
+  constexpr int minimum_at() const { return folded ? 0 : parts; }
+  constexpr int less_at() const { return minimum_at() + (!minima ? 0 : by_chunks ? 2 : 1); }
+  constexpr int d_at() const { return less_at() + (folded ? 0 : 1); }
+  constexpr int floats() const { return d_at() + (!by_chunks ? 0 : minima ? 2 : 1); }
+};
+template <typename Unit>
+constexpr TileKind kind_of() {
+  return {Unit::kParts, Unit::kMinima, Unit::kByChunks, Unit::kFolded};
+}
+
+/// A unit's tile decoded to one byte a code and to floats.
+template <TileKind kKind, bool kSplit = false>
 struct alignas(64) TileBytes : TileSigns<kSplit> {
-  static constexpr int kLess = kParts * (kMinima ? 2 : 1);
   uint8_t codes[8][4 * kRows];
-  float floats[kLess + 1][kRows];
+  float floats[kKind.floats()][kRows];
 };
 
 /// dot += the products of groups [kGroup, kEnd); each decoded group serves T tokens, each broadcast P units.
@@ -209,12 +283,14 @@ LOWBIT_INLINE void add_groups_in_words(const Tile (&tile)[P], const ActivationTi
 
 /// What the dots of a part of a tile start from, but for those of a rule's kSplit.
 template <typename Tile, int kPart>
-LOWBIT_INLINE Ints start_of(const Tile& tile, const ActivationTile& x) {
+LOWBIT_INLINE Ints start_of(const ActivationTile& x) {
   if constexpr (Tile::kOffset == Offset::k128) return every_int(Tile::kParts == 2 ? x.half_start[kPart] : x.start);
   if constexpr (Tile::kOffset == Offset::k8) return every_int(x.start8);
-  if constexpr (Tile::kOffset == Offset::kOther) {  // exact, like kDotBits
-    const Floats sum = every_float(Tile::kParts == 2 ? x.half_sum[kPart] : x.sum);
-    return as_ints(fnma(sum, every_float(tile.offset()), every_float(kDotZero)));
+  if constexpr (Tile::kOffset == Offset::kOther) {  // kDotBits - 2^kOffsetShift * sum, from the same of 2^7
+    constexpr int kLess = 7 - Tile::kOffsetShift;
+    static_assert(kDotBits % (1 << kLess) == 0);
+    return ints_plus(ints_right<kLess>(every_int(Tile::kParts == 2 ? x.half_start[kPart] : x.start)),
+                     every_int(kDotBits - (kDotBits >> kLess)));
   }
   return every_int(kDotBits);
 }
@@ -230,7 +306,7 @@ LOWBIT_INLINE void add_part(const Tile (&tile)[P], const ActivationTile* x, Floa
     if constexpr (Tile::Rule::kSplit) {
       for (int p = 0; p < P; ++p) dot[p][t] = tile[p].start();
     } else {
-      const Ints start = start_of<Tile, kPart>(tile[0], x[t]);
+      const Ints start = start_of<Tile, kPart>(x[t]);
       for (int p = 0; p < P; ++p) dot[p][t] = start;
     }
   }
@@ -242,16 +318,21 @@ LOWBIT_INLINE void add_part(const Tile (&tile)[P], const ActivationTile* x, Floa
     add_groups<Tile, P, T, kPart * kGroups, (kPart + 1) * kGroups>(tile, x, dot);
   }
   for (int p = 0; p < P; ++p) {
-    const Floats scale = tile[p].scale(kPart);
+    Floats scale;
+    if constexpr (!Tile::kFolded) scale = tile[p].scale(kPart);
     for (int t = 0; t < T; ++t) {
       const Floats dots = as_floats(dot[p][t]);
+      if constexpr (Tile::kFolded) {
+        value[p][t] = sub(dots, every_float(kDotZero));
+        continue;
+      }
       value[p][t] =
           kPart == 0 ? fma(dots, scale, tile[p].less()) : fma(sub(dots, every_float(kDotZero)), scale, value[p][t]);
     }
   }
 }
 
-/// total += a tile of P units by T tokens.
+/// total += a tile of P units by T tokens; by chunks, without minima.
 template <typename Tile, int P, int T>
 LOWBIT_INLINE void add_tile(const Tile (&tile)[P], const ActivationTile* x, Floats (&total)[P][T]) {
   Floats value[P][T];
@@ -259,12 +340,21 @@ LOWBIT_INLINE void add_tile(const Tile (&tile)[P], const ActivationTile* x, Floa
   if constexpr (Tile::kParts == 2) add_part<Tile, P, T, 1>(tile, x, value);
   for (int p = 0; p < P; ++p) {
     for (int t = 0; t < T; ++t) {
-      if constexpr (Tile::kMinima) {
-        const float* sums = Tile::kParts == 2 ? x[t].half_sum : &x[t].sum;
-        for (int s = 0; s < Tile::kParts; ++s)
-          value[p][t] = fnma(tile[p].minimum(s), every_float(sums[s]), value[p][t]);
+      if constexpr (Tile::kMinima && !Tile::kByChunks) {
+        value[p][t] = fnma(tile[p].minimum(0), every_float(x[t].sum), value[p][t]);
       }
       total[p][t] = fma(value[p][t], every_float(x[t].scale), total[p][t]);
+    }
+  }
+}
+
+/// less += what a tile's minima take off, by chunks.
+template <typename Tile, int P, int T>
+LOWBIT_INLINE void add_minima(const Tile (&tile)[P], const ActivationTile* x, Floats (&less)[P][T]) {
+  for (int s = 0; s < 2; ++s) {
+    for (int p = 0; p < P; ++p) {
+      const Floats minimum = tile[p].minimum(s);
+      for (int t = 0; t < T; ++t) less[p][t] = fma(minimum, every_float(x[t].scaled_half_sum[s]), less[p][t]);
     }
   }
 }
@@ -288,11 +378,11 @@ LOWBIT_INLINE void prefetch(const uint8_t* vectors, int tile, int tiles, int hea
 
 /// Calls f(the P units of each of N panels from `half` on, index) for tiles [0, tiles) from chunk[n] on, which are
 /// asked for ahead.
-template <Family F, int N, int P, Prefetch kAhead, typename Function>
+template <Family F, typename Unit, int N, int P, Prefetch kAhead, typename Function>
 LOWBIT_INLINE void for_tiles(const uint8_t* (&chunk)[N], int half, int64_t tiles, int shares, Table table, Function f) {
   constexpr FamilyTraits kTraits = traits(F);
   const int shared = kTraits.sub_scales == 0 ? shares : 0;
-  StoredTile<F> unit[N * P];
+  Unit unit[N * P];
   alignas(64) uint8_t joined[N][split_scales(kTraits) ? 2 * kPartScales : 1];
   for (int64_t done = 0; done < tiles; done += kChunkTiles) {
     const int count = tiles - done < kChunkTiles ? static_cast<int>(tiles - done) : kChunkTiles;
@@ -319,6 +409,32 @@ LOWBIT_INLINE void for_tiles(const uint8_t* (&chunk)[N], int half, int64_t tiles
   }
 }
 
+/// The sums of a chunk of P units by T tokens, where they are scaled by chunks.
+template <bool kByChunks, int P, int T>
+struct ChunkSums {
+  Floats part[P][T], less[P][T];
+
+  LOWBIT_INLINE ChunkSums() {
+    for (int p = 0; p < P; ++p) {
+      for (int t = 0; t < T; ++t) part[p][t] = less[p][t] = zero_floats();
+    }
+  }
+  /// Adds them to `total` and begins anew; `tile` is one of the chunk.
+  template <typename Tile>
+  LOWBIT_INLINE void pass_on(const Tile (&tile)[P], Floats (&total)[P][T]) {
+    for (int p = 0; p < P; ++p) {
+      const Floats d = tile[p].d();
+      for (int t = 0; t < T; ++t) {
+        total[p][t] = fma(part[p][t], d, total[p][t]);
+        if constexpr (Tile::kMinima) total[p][t] = fnma(less[p][t], tile[p].dmin(), total[p][t]);
+        part[p][t] = less[p][t] = zero_floats();
+      }
+    }
+  }
+};
+template <int P, int T>
+struct ChunkSums<false, P, T> {};
+
 /// N panels by T <= kFewTokens tokens of a group of `width`, all columns.
 template <Family F, int N, int T>
 void multiply_few(const PackedView& w, int64_t panel, Table table, const ActivationTile* x, int64_t width, float* out,
@@ -330,10 +446,18 @@ void multiply_few(const PackedView& w, int64_t panel, Table table, const Activat
   }
   const uint8_t* chunk[N];
   for (int n = 0; n < N; ++n) chunk[n] = w.data + static_cast<uint64_t>(panel + n) * w.panel_bytes;
-  for_tiles<F, N, kHalves, T == 1 ? ahead_of_one(traits(F)) : kAheadOfFew>(
-      chunk, 0, w.cols / kTileCols, w.shared, table,
-      [&](const StoredTile<F>(&unit)[kUnits], int64_t i)
-          LOWBIT_INLINE_LAMBDA { add_tile<StoredTile<F>, kUnits, T>(unit, x + i * width, total); });
+  using Unit = StoredTile<F>;
+  ChunkSums<Unit::kByChunks, kUnits, T> sums;
+  for_tiles<F, Unit, N, kHalves, T == 1 ? ahead_of_one(traits(F)) : kAheadOfFew>(
+      chunk, 0, w.cols / kTileCols, w.shared, table, [&](const Unit(&unit)[kUnits], int64_t i) LOWBIT_INLINE_LAMBDA {
+        if constexpr (Unit::kByChunks) {
+          add_tile<Unit, kUnits, T>(unit, x + i * width, sums.part);
+          if constexpr (Unit::kMinima) add_minima<Unit, kUnits, T>(unit, x + i * width, sums.less);
+          if (i % kChunkTiles == kChunkTiles - 1) sums.template pass_on<Unit>(unit, total);
+        } else {
+          add_tile<Unit, kUnits, T>(unit, x + i * width, total);
+        }
+      });
   for (int u = 0; u < kUnits; ++u) {
     const int64_t row = panel * kPanelRows + u * kRows;
     for (int t = 0; t < T; ++t) store_rows(out + t * stride + row, total[u][t], w.rows - row);
@@ -351,57 +475,66 @@ MultiplyFew pick_few(int64_t tokens) {
 }
 
 /// The codes of a group as they enter products by Rule.
-template <Family F, typename Rule, int kGroup>
-LOWBIT_INLINE Ints decoded_group(const StoredTile<F>& unit) {
-  constexpr FamilyTraits kTraits = traits(F);
+template <typename Unit, typename Rule, int kGroup>
+LOWBIT_INLINE Ints decoded_group(const Unit& unit) {
+  constexpr FamilyTraits kTraits = Unit::kTraits;
   const Ints codes = unit.template group<kGroup>();
-  if constexpr (!has_offset(kTraits)) return codes;
-  constexpr int kOffset = StoredTile<F>::Rule::kSigned ? 0 : 1 << offset_shift(kTraits);  // that they have
+  if constexpr (Unit::kFolded || !has_offset(kTraits)) return codes;
+  constexpr int kOffset = Unit::Rule::kSigned ? 0 : 1 << offset_shift(kTraits);  // that they have
   constexpr int kWanted = Rule::kSigned ? 0 : Rule::kFullBytes ? 128 : 1 << offset_shift(kTraits);
   if constexpr (kOffset == kWanted) return codes;
   return bytes_minus<(kOffset - kWanted) & 255>(codes);
 }
 
-template <Family F, typename Rule, int kGroup, typename Bytes>
-LOWBIT_INLINE void store_groups(const StoredTile<F>& unit, Bytes& to) {
-  Ints first = decoded_group<F, Rule, kGroup>(unit), second = decoded_group<F, Rule, kGroup + 1>(unit);
+template <typename Rule, int kGroup, typename Unit, typename Bytes>
+LOWBIT_INLINE void store_groups(const Unit& unit, Bytes& to) {
+  Ints first = decoded_group<Unit, Rule, kGroup>(unit), second = decoded_group<Unit, Rule, kGroup + 1>(unit);
   if constexpr (Rule::kInSquares) Rule::arrange(first, second);
   store_bytes(to.codes[kGroup], first);
   store_bytes(to.codes[kGroup + 1], second);
-  if constexpr (kGroup + 2 < 8) store_groups<F, Rule, kGroup + 2>(unit, to);
+  if constexpr (kGroup + 2 < 8) store_groups<Rule, kGroup + 2>(unit, to);
 }
 
 /// The same for a rule that takes signs apart; `negative` is the sum of the negative codes so far.
-template <Family F, typename Rule, int kGroup, typename Bytes>
-LOWBIT_INLINE void store_split_groups(const StoredTile<F>& unit, Bytes& to, typename Rule::Words negative) {
-  const typename Rule::Codes codes = Rule::split(decoded_group<F, Rule, kGroup>(unit));
+template <typename Rule, int kGroup, typename Unit, typename Bytes>
+LOWBIT_INLINE void store_split_groups(const Unit& unit, Bytes& to, typename Rule::Words negative) {
+  const typename Rule::Codes codes = Rule::split(decoded_group<Unit, Rule, kGroup>(unit));
   store_bytes(to.codes[kGroup], codes.magnitudes);
   store_bytes(to.signs[kGroup], codes.signs);
   negative = Rule::add_negative(negative, codes);
   if constexpr (kGroup + 1 < 8) {
-    store_split_groups<F, Rule, kGroup + 1>(unit, to, negative);
+    store_split_groups<Rule, kGroup + 1>(unit, to, negative);
   } else {
     store_bytes(to.start, Rule::start(negative));
   }
 }
 
+template <TileKind kKind, typename Unit, typename Bytes>
+LOWBIT_INLINE void store_scales(const Unit& unit, Bytes& to) {
+  if constexpr (!kKind.folded) {
+    for (int s = 0; s < kKind.parts; ++s) store_floats(to.floats[s], unit.scale(s));
+    store_floats(to.floats[kKind.less_at()], unit.less());
+  }
+  for (int s = kKind.minimum_at(); s < kKind.less_at(); ++s) {
+    store_floats(to.floats[s], unit.minimum(s - kKind.minimum_at()));
+  }
+  if constexpr (kKind.by_chunks) store_floats(to.floats[kKind.d_at()], unit.d());
+  if constexpr (kKind.by_chunks && kKind.minima) store_floats(to.floats[kKind.d_at() + 1], unit.dmin());
+}
+
 template <Family F, typename Rule, typename Bytes>
 void decode_tiles(const uint8_t* chunk, int half, int64_t tiles, int shared, Table table, Bytes* out) {
+  using Unit = DecodedFrom<F, Rule>;
   const uint8_t* chunks[1] = {chunk};
-  for_tiles<F, 1, 1, kAheadOfMany>(chunks, half, tiles, shared, table,
-                                   [&](const StoredTile<F>(&unit)[1], int64_t i) LOWBIT_INLINE_LAMBDA {
-                                     if constexpr (Rule::kSplit) {
-                                       store_split_groups<F, Rule, 0>(unit[0], out[i], zero());
-                                     } else {
-                                       store_groups<F, Rule, 0>(unit[0], out[i]);
-                                     }
-                                     store_floats(out[i].floats[Bytes::kLess], unit[0].less());
-                                     for (int s = 0; s < StoredTile<F>::kParts; ++s) {
-                                       store_floats(out[i].floats[s], unit[0].scale(s));
-                                       if constexpr (StoredTile<F>::kMinima)
-                                         store_floats(out[i].floats[StoredTile<F>::kParts + s], unit[0].minimum(s));
-                                     }
-                                   });
+  for_tiles<F, Unit, 1, 1, kAheadOfMany>(chunks, half, tiles, shared, table,
+                                         [&](const Unit(&unit)[1], int64_t i) LOWBIT_INLINE_LAMBDA {
+                                           if constexpr (Rule::kSplit) {
+                                             store_split_groups<Rule, 0>(unit[0], out[i], zero());
+                                           } else {
+                                             store_groups<Rule, 0>(unit[0], out[i]);
+                                           }
+                                           store_scales<kind_of<Unit>()>(unit[0], out[i]);
+                                         });
 }
 
 }  // namespace

@@ -2,6 +2,8 @@
 #include <arm_neon.h>
 #include <stdint.h>
 
+#include <type_traits>
+
 #include "kernel/ops.h"
 #include "kernel/unroll.h"
 

@@ -8,13 +8,13 @@ constexpr int64_t kWaitingTokens = 64;
 /// Units that are decoded at once.
 constexpr int kBlockUnits = 4 * kManyUnits;
 
-template <int kTheParts, bool kHasMinima, Offset kTheOffset, typename TheRule>
+template <TileKind kKind, Offset kTheOffset, int kTheOffsetShift, typename TheRule>
 struct DecodedTile {
-  static constexpr int kParts = kTheParts;
-  static constexpr bool kMinima = kHasMinima;
+  static constexpr int kParts = kKind.parts, kOffsetShift = kTheOffsetShift;
+  static constexpr bool kMinima = kKind.minima, kByChunks = kKind.by_chunks, kFolded = kKind.folded;
   static constexpr Offset kOffset = kTheOffset;
   using Rule = TheRule;
-  using Bytes = TileBytes<kParts, kMinima, Rule::kSplit>;
+  using Bytes = TileBytes<kKind, Rule::kSplit>;
   /// Tiles between two visits of the outputs: what the units decode to stays in the second cache, beside activations
   /// that stream by. With signs apart fewer did best, if by little.
   static constexpr int kBlock = (Rule::kSplit ? 8 : 32) * kPanelRows / kRows;
@@ -22,7 +22,6 @@ struct DecodedTile {
   static_assert(!Rule::kSplit || kParts == 1);  // start() is of a whole tile
   using Block = Bytes[kBlock];
   const Bytes* bytes;
-  float of_codes;
 
   template <int kGroup>
   LOWBIT_INLINE auto group() const {
@@ -35,9 +34,10 @@ struct DecodedTile {
   }
   LOWBIT_INLINE Ints start() const { return load_bytes(bytes->start); }  ///< where signs are apart
   LOWBIT_INLINE Floats scale(int part) const { return load_floats(bytes->floats[part]); }
-  LOWBIT_INLINE Floats minimum(int part) const { return load_floats(bytes->floats[kParts + part]); }
-  LOWBIT_INLINE Floats less() const { return load_floats(bytes->floats[Bytes::kLess]); }
-  LOWBIT_INLINE float offset() const { return of_codes; }
+  LOWBIT_INLINE Floats minimum(int part) const { return load_floats(bytes->floats[kKind.minimum_at() + part]); }
+  LOWBIT_INLINE Floats less() const { return load_floats(bytes->floats[kKind.less_at()]); }
+  LOWBIT_INLINE Floats d() const { return load_floats(bytes->floats[kKind.d_at()]); }
+  LOWBIT_INLINE Floats dmin() const { return load_floats(bytes->floats[kKind.d_at() + 1]); }
 };
 
 /// Panels that kManyUnits units belong to; parts of a panel that they are.
@@ -65,23 +65,46 @@ struct Ahead {
   }
 };
 
+/// Total += a chunk of decoded tiles; minima have a round of their own, for want of registers.
+template <typename Tile, int P, int T>
+LOWBIT_INLINE void add_decoded_chunk(const typename Tile::Block* tiles, int64_t from, int64_t count,
+                                     const ActivationTile* x, int64_t width, Floats (&total)[P][T], Ahead& ahead) {
+  Tile tile[P];
+  ChunkSums<true, P, T> sums;
+  for (int64_t i = 0; i < kChunkTiles; ++i) {
+    ahead.step(count);
+    for (int p = 0; p < P; ++p) tile[p].bytes = &tiles[p][from + i];
+    add_tile<Tile, P, T>(tile, x + i * width, sums.part);
+  }
+  for (int64_t i = 0; i < kChunkTiles && Tile::kMinima; ++i) {
+    for (int p = 0; p < P; ++p) tile[p].bytes = &tiles[p][from + i];
+    if constexpr (Tile::kMinima) add_minima<Tile, P, T>(tile, x + i * width, sums.less);
+  }
+  sums.template pass_on<Tile>(tile, total);
+}
+
 /// `count` decoded tiles of P units by T tokens of a group of `width`, added to out (or put there, if they are the
 /// first).
 template <typename Tile, int P, int T>
-void multiply_decoded(const typename Tile::Block* tiles, int64_t count, float offset, const ActivationTile* x,
-                      int64_t width, bool first, float* out, int64_t stride, int64_t rows, Ahead ahead) {
+void multiply_decoded(const typename Tile::Block* tiles, int64_t count, const ActivationTile* x, int64_t width,
+                      bool first, float* out, int64_t stride, int64_t rows, Ahead ahead) {
   Floats total[P][T];
-  Tile tile[P];
   for (int p = 0; p < P; ++p) {
-    tile[p].of_codes = offset;
     for (int t = 0; t < T; ++t) {
       total[p][t] = first ? zero_floats() : load_rows(out + t * stride + p * kRows, rows - p * kRows);
     }
   }
-  for (int64_t i = 0; i < count; ++i, x += width) {
-    ahead.step(count);
-    for (int p = 0; p < P; ++p) tile[p].bytes = &tiles[p][i];
-    add_tile<Tile, P, T>(tile, x, total);
+  if constexpr (Tile::kByChunks) {
+    for (int64_t i = 0; i < count; i += kChunkTiles, x += kChunkTiles * width) {
+      add_decoded_chunk<Tile, P, T>(tiles, i, count, x, width, total, ahead);
+    }
+  } else {
+    Tile tile[P];
+    for (int64_t i = 0; i < count; ++i, x += width) {
+      ahead.step(count);
+      for (int p = 0; p < P; ++p) tile[p].bytes = &tiles[p][i];
+      add_tile<Tile, P, T>(tile, x, total);
+    }
   }
   for (int p = 0; p < P; ++p) {
     for (int t = 0; t < T; ++t) store_rows(out + t * stride + p * kRows, total[p][t], rows - p * kRows);
@@ -89,8 +112,8 @@ void multiply_decoded(const typename Tile::Block* tiles, int64_t count, float of
 }
 
 template <typename Tile>
-using MultiplyDecoded = void (*)(const typename Tile::Block*, int64_t, float, const ActivationTile*, int64_t, bool,
-                                 float*, int64_t, int64_t, Ahead);
+using MultiplyDecoded = void (*)(const typename Tile::Block*, int64_t, const ActivationTile*, int64_t, bool, float*,
+                                 int64_t, int64_t, Ahead);
 
 template <typename Tile, int P, int T>
 MultiplyDecoded<Tile> pick_decoded(int64_t tokens) {
@@ -108,8 +131,9 @@ void matmul_rows(const PackedView& w, int64_t begin, int64_t end, const Activati
                  int64_t stride) {
   constexpr FamilyTraits kTraits = traits(F);
   using Rule = DecodedRule<kTraits.bits, kTraits.table>;
-  constexpr Offset kOffset = offset_of<Rule>(kTraits, Rule::kFullBytes ? 7 : offset_shift(kTraits));
-  using Decoded = DecodedTile<StoredTile<F>::kParts, kTraits.minima, kOffset, Rule>;
+  constexpr int kOffsetShift = Rule::kFullBytes ? 7 : offset_shift(kTraits);
+  using Decoded =
+      DecodedTile<kind_of<DecodedFrom<F, Rule> >(), offset_of<Rule>(kTraits, kOffsetShift), kOffsetShift, Rule>;
   typename Decoded::Block decoded[kBlockUnits];
   const auto* activations = static_cast<const ActivationTile*>(x.data);
   const int64_t tiles = w.cols / kTileCols, panel_bytes = static_cast<int64_t>(w.panel_bytes);
@@ -138,8 +162,7 @@ void matmul_rows(const PackedView& w, int64_t begin, int64_t end, const Activati
           const auto multiply = u + kManyUnits <= units ? two : one;
           const Ahead next{w.data + (unit + kBlockUnits + u) / kHalves * panel_bytes + offset, panel_bytes,
                            more ? lines : 0};
-          multiply(decoded + u, count, 1 << offset_shift(kTraits), of_group, width, from == 0,
-                   out + token * stride + row, stride, w.rows - row,
+          multiply(decoded + u, count, of_group, width, from == 0, out + token * stride + row, stride, w.rows - row,
                    next.part(visit + u % kHalves / kManyUnits, visits));
         }
       }

@@ -26,7 +26,7 @@ struct SignedCodes {
 /// A decoded tile where loads of it do not lie at a multiple of 4096 bytes from stores of dots that are under way,
 /// which processors take for the same address until they know better: see TileProducts::step().
 template <bool kMinima>
-struct alignas(1024) PlacedTile : TileBytes<1, kMinima> {};
+struct alignas(1024) PlacedTile : TileBytes<TileKind{1, kMinima, false, false}> {};
 
 using Dots = int32_t[kTileTokens][kPanelRows];
 

@@ -96,8 +96,8 @@ TEST(Ops, QuantizeRowRoundsToTheNearest) {
       }
       EXPECT_EQ(tile.scale, most / 127);
       EXPECT_EQ(tile.sum, static_cast<float>(sums[0] + sums[1]));
-      EXPECT_EQ(tile.half_sum[0], static_cast<float>(sums[0]));
-      EXPECT_EQ(tile.half_sum[1], static_cast<float>(sums[1]));
+      EXPECT_EQ(tile.scaled_half_sum[0], tile.scale * static_cast<float>(sums[0]));
+      EXPECT_EQ(tile.scaled_half_sum[1], tile.scale * static_cast<float>(sums[1]));
       EXPECT_EQ(tile.start, kDotBits - 128 * (sums[0] + sums[1]));
       EXPECT_EQ(tile.start8, kDotBits - 8 * (sums[0] + sums[1]));
       EXPECT_EQ(tile.half_start[0], kDotBits - 128 * sums[0]);

@@ -6,6 +6,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include <type_traits>
+
 #include "kernel/layout.h"
 #include "kernel/tile_shapes.h"
 #include "kernel/unroll.h"
