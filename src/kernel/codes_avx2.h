@@ -9,13 +9,16 @@ using Floats = __m256;
 constexpr int kRows = 8;  ///< of a panel that one register holds
 /// Tokens multiplied at once, by a panel when they are few; registers of rows multiplied at once when they are many.
 constexpr int kFewTokens = 4, kTokens = 4, kManyUnits = 2;
-/// How many times weights are decoded in registers, for kFewTokens tokens each, before decoding them to memory takes
-/// less time.
+constexpr int few_tokens(FamilyTraits) { return kFewTokens; }
+/// Up to how many tokens weights are decoded in registers, for every few_tokens() once more, as decoding them to memory
+/// takes more time.
 #if defined(__AVXVNNI__)
-constexpr int few_passes(FamilyTraits) { return 2; }  // not measured
-constexpr int kGroupTokens = 2 * kFewTokens;          ///< tokens that lie together
+constexpr int64_t most_in_registers(FamilyTraits) { return 2 * kFewTokens; }  // not measured
+constexpr int kGroupTokens = 2 * kFewTokens;                                   ///< tokens that lie together
 #else
-constexpr int few_passes(FamilyTraits t) { return (t.bits == 4 || t.bits == 8) && !t.table ? 4 : 2; }
+constexpr int64_t most_in_registers(FamilyTraits t) {
+  return ((t.bits == 4 || t.bits == 8) && !t.table ? 4 : 2) * kFewTokens;
+}
 constexpr int kGroupTokens = 4 * kFewTokens;  ///< tokens that lie together
 #endif
 /// Panels that one token reads at once, and what it asks for ahead of each: a core keeps few misses in the air by

@@ -8,14 +8,16 @@ using Floats = __m512;
 constexpr int kRows = 16;  ///< of a panel that one register holds
 /// Tokens multiplied at once, by a panel when they are few; registers of rows multiplied at once when they are many.
 constexpr int kFewTokens = 12, kTokens = 6, kManyUnits = 2;
+/// The same of a family: sums of chunks take registers too.
+constexpr int few_tokens(FamilyTraits t) { return !scaled_by_chunks(t) ? kFewTokens : t.minima ? 6 : 8; }
 
-// Below, how many times weights are decoded in registers, for kFewTokens tokens each, before decoding them to memory
-// takes less time (0: it never does); tokens that lie together; panels that one token reads at once; how far weights
+// Below, up to how many tokens weights are decoded in registers, for every few_tokens() once more, as decoding them to
+// memory takes more time; tokens that lie together; panels that one token reads at once; how far weights
 // are asked for ahead.
 #if defined(LOWBIT_ZEN4)
-constexpr int few_passes(FamilyTraits t) {
-  if (t.bits == 4 || t.bits == 8 || (t.bits == 2 && t.sub_scales == 0)) return 0;
-  return t.sub_scales == 2 ? 1 : 2;
+constexpr int64_t most_in_registers(FamilyTraits t) {
+  if (t.bits == 4 || t.bits == 8 || (t.bits == 2 && t.sub_scales == 0)) return kAnyTokens;
+  return t.sub_scales == 2 ? kFewTokens : 2 * kFewTokens;
 }
 constexpr int kGroupTokens = 4 * kFewTokens;
 /// More panels make better use of hardware's own prefetching, fewer of registers for scales.
@@ -27,7 +29,7 @@ constexpr Prefetch ahead_of_one(FamilyTraits t) {
 constexpr Prefetch kAheadOfFew{4096, 2}, kAheadOfMany{0, 2};
 #else
 // Intel's; kFewTokens was measured on Zen 4 only.
-constexpr int few_passes(FamilyTraits) { return 1; }
+constexpr int64_t most_in_registers(FamilyTraits) { return kFewTokens; }
 #if defined(LOWBIT_TILES)
 constexpr int kGroupTokens = 16;
 #else

@@ -10,9 +10,9 @@ using Floats = float32x4_t;
 constexpr int kRows = 4;  ///< of a panel that one register holds
 /// Tokens multiplied at once, by a panel when they are few; registers of rows multiplied at once when they are many.
 constexpr int kFewTokens = 4, kTokens = 4, kManyUnits = 2;
-/// How many times weights are decoded in registers, for kFewTokens tokens each, before they are decoded to memory (not
-/// measured).
-constexpr int few_passes(FamilyTraits) { return 2; }
+constexpr int few_tokens(FamilyTraits) { return kFewTokens; }
+/// Up to how many tokens weights are decoded in registers, for every few_tokens() once more (not measured).
+constexpr int64_t most_in_registers(FamilyTraits) { return 2 * kFewTokens; }
 /// Tokens that lie together.
 constexpr int kGroupTokens = 2 * kFewTokens;
 /// Panels that one token reads at once, and how far ahead (not measured).

@@ -193,6 +193,9 @@ static inline int code_at(int bits, const uint8_t* tile, int row, int col) {
 /// for decoding the weights once more.
 inline constexpr int kTaskTokens = 192;
 
+/// What a kernel does however many tokens there are has them for a limit.
+inline constexpr int64_t kAnyTokens = INT64_MAX;
+
 /// How many bytes ahead of what it reads a kernel asks memory for (0: it leaves that to hardware), and for which cache.
 struct Prefetch {
   int bytes, cache;

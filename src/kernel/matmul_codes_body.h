@@ -3,7 +3,7 @@
 //
 // Rows are taken by units: so many as one register holds, a panel or half of one. Few tokens are bound by memory: their
 // kernel decodes tiles in registers as they stream by, once more for every few tokens where that saves putting them
-// down (few_passes(); for some families however many tokens there are). Many tokens are bound by arithmetic: codes and
+// down (most_in_registers(); for some families however many tokens there are). Many tokens are bound by arithmetic: codes and
 // scales of a block of tiles are decoded once, to bytes and floats that stay in a near cache, and one kernel for all
 // families multiplies them, two units at a time so that a broadcast serves both.
 
@@ -352,9 +352,11 @@ LOWBIT_INLINE void add_tile(const Tile (&tile)[P], const ActivationTile* x, Floa
 template <typename Tile, int P, int T>
 LOWBIT_INLINE void add_minima(const Tile (&tile)[P], const ActivationTile* x, Floats (&less)[P][T]) {
   for (int s = 0; s < 2; ++s) {
-    for (int p = 0; p < P; ++p) {
-      const Floats minimum = tile[p].minimum(s);
-      for (int t = 0; t < T; ++t) less[p][t] = fma(minimum, every_float(x[t].scaled_half_sum[s]), less[p][t]);
+    Floats minimum[P];
+    for (int p = 0; p < P; ++p) minimum[p] = tile[p].minimum(s);
+    for (int t = 0; t < T; ++t) {
+      const Floats sum = every_float(x[t].scaled_half_sum[s]);
+      for (int p = 0; p < P; ++p) less[p][t] = fma(minimum[p], sum, less[p][t]);
     }
   }
 }

@@ -14,19 +14,20 @@ void matmul_many(const PackedView& w, int64_t begin, int64_t end, const Activati
   return matmul_rows<F, kGroupTokens>(w, begin, end, x, table, out, stride);
 }
 
-/// By panels [begin, end) that are decoded in registers, for every kFewTokens tokens once more.
+/// By panels [begin, end) that are decoded in registers, for every few_tokens() once more.
 template <Family F>
 void matmul_in_registers(const PackedView& w, int64_t begin, int64_t end, const ActivationView& x, Table table,
                          float* out, int64_t stride) {
+  constexpr int kFew = few_tokens(traits(F));
   const auto* activations = static_cast<const ActivationTile*>(x.data);
   for (int64_t group = 0; group < x.tokens; group += kGroupTokens) {
     const int64_t width = x.tokens - group < kGroupTokens ? x.tokens - group : kGroupTokens;
     const ActivationTile* of_group = activations + group * (w.cols / kTileCols);
-    const int64_t passes = (width + kFewTokens - 1) / kFewTokens;
+    const int64_t passes = (width + kFew - 1) / kFew;
     for (int64_t panel = begin; panel < end; ++panel) {
       for (int64_t pass = 0; pass < passes; ++pass) {
         const int64_t first = width * pass / passes, tokens = width * (pass + 1) / passes - first;
-        pick_few<F, 1, kFewTokens>(tokens)(w, panel, table, of_group + first, width, out + (group + first) * stride,
+        pick_few<F, 1, kFew>(tokens)(w, panel, table, of_group + first, width, out + (group + first) * stride,
                                            stride);
       }
     }
@@ -46,10 +47,10 @@ int64_t matmul_one(const PackedView& w, int64_t panel, int64_t end, const Activa
 template <Family F>
 void matmul_of(const PackedView& w, int64_t begin, int64_t end, const ActivationView& x, float* out, int64_t stride) {
   const Table table = table_of<F>(w);
-  constexpr int kPasses = few_passes(traits(F));
-  if constexpr (kPasses > 0) {
-    static_assert(kPasses * kFewTokens <= kGroupTokens);
-    if (x.tokens > kPasses * kFewTokens) return matmul_many<F>(w, begin, end, x, table, out, stride);
+  constexpr int64_t kMost = most_in_registers(traits(F));
+  if constexpr (kMost != kAnyTokens) {
+    static_assert(kMost <= kGroupTokens);
+    if (x.tokens > kMost) return matmul_many<F>(w, begin, end, x, table, out, stride);
   }
   if (x.tokens == 1) {
     begin = matmul_one<F, streams(traits(F))>(w, begin, end, x, table, out, stride);
