@@ -11,7 +11,7 @@
 namespace lowbit::zen4 {
 namespace {
 
-/// Tokens by panels that registers hold; panels that one token reads at once (see floats_zen4.cc).
+/// Tokens by panels that registers hold; panels that one token reads at once (see kShortPanel).
 constexpr int kTokens = 12, kPanels = 2, kSingleTokenPanels = 4;
 static_assert(kTaskTokens % kTokens == 0);
 /// Pairs between two visits of the outputs, so that kPanels panels of weights stay in the second cache.
@@ -118,8 +118,11 @@ void matmul_bf16(const PackedView& w, int64_t begin, int64_t end, const Activati
   for (int64_t from = 0; from < x.cols; from += block) {
     const int64_t cols = x.cols - from < block ? x.cols - from : block;
     int64_t panel = begin;
-    if (x.tokens == 1) panel = multiply_panels<kSingleTokenPanels>(w, panel, end, from, cols, x, out, out_stride);
-    panel = multiply_panels<kPanels>(w, panel, end, from, cols, x, out, out_stride);
+    if (x.tokens == 1 && w.panel_bytes > kShortPanel) {
+      panel = multiply_panels<kSingleTokenPanels>(w, panel, end, from, cols, x, out, out_stride);
+    } else if (x.tokens > 1) {
+      panel = multiply_panels<kPanels>(w, panel, end, from, cols, x, out, out_stride);
+    }
     multiply_panels<1>(w, panel, end, from, cols, x, out, out_stride);
   }
 }

@@ -14,7 +14,7 @@ constexpr int few_tokens(FamilyTraits) { return kFewTokens; }
 /// takes more time.
 #if defined(__AVXVNNI__)
 constexpr int64_t most_in_registers(FamilyTraits) { return 2 * kFewTokens; }  // not measured
-constexpr int kGroupTokens = 2 * kFewTokens;                                   ///< tokens that lie together
+constexpr int kGroupTokens = 2 * kFewTokens;                                  ///< tokens that lie together
 #else
 constexpr int64_t most_in_registers(FamilyTraits t) {
   return ((t.bits == 4 || t.bits == 8) && !t.table ? 4 : 2) * kFewTokens;
@@ -25,7 +25,9 @@ constexpr int kGroupTokens = 4 * kFewTokens;  ///< tokens that lie together
 /// itself (22 on Zen 2), so what is asked for has to be near enough that the second cache's own prefetching has it. A
 /// few tokens take one panel at a time, and take longer over it.
 constexpr int streams(FamilyTraits) { return 2; }
-constexpr Prefetch ahead_of_one(FamilyTraits) { return {768, 1}; }
+constexpr uint64_t streamed_panel(FamilyTraits) { return 0; }
+constexpr int kLinesOfNext = 0;
+constexpr Prefetch ahead_of_one(FamilyTraits, int) { return {768, 1}; }
 constexpr Prefetch kAheadOfFew{4096, 2}, kAheadOfMany{768, 1};
 
 LOWBIT_INLINE Ints load_bytes(const uint8_t* p) { return _mm256_load_si256(reinterpret_cast<const __m256i*>(p)); }

@@ -11,20 +11,23 @@ constexpr int kFewTokens = 12, kTokens = 6, kManyUnits = 2;
 /// The same of a family: sums of chunks take registers too.
 constexpr int few_tokens(FamilyTraits t) { return !scaled_by_chunks(t) ? kFewTokens : t.minima ? 6 : 8; }
 
-// Below, up to how many tokens weights are decoded in registers, for every few_tokens() once more, as decoding them to
-// memory takes more time; tokens that lie together; panels that one token reads at once; how far weights
-// are asked for ahead.
+// Below: up to how many tokens weights are decoded in registers, for every few_tokens() once more, as decoding them to
+// memory takes more time; tokens that lie together; of one token, panels that are read at once if each has more than
+// streamed_panel() bytes, lines of the next ones that are asked for before their turn, and how far weights are asked
+// for ahead; the same of more tokens.
 #if defined(LOWBIT_ZEN4)
 constexpr int64_t most_in_registers(FamilyTraits t) {
   if (t.bits == 4 || t.bits == 8 || (t.bits == 2 && t.sub_scales == 0)) return kAnyTokens;
   return t.sub_scales == 2 ? kFewTokens : 2 * kFewTokens;
 }
 constexpr int kGroupTokens = 4 * kFewTokens;
-/// More panels make better use of hardware's own prefetching, fewer of registers for scales.
+constexpr bool has_long_headers(FamilyTraits t) { return t.minima && t.sub_scales == 0; }  // they break the pace
 constexpr int streams(FamilyTraits t) { return t.sub_scales == 0 && t.bits != 2 ? 4 : 1; }
-constexpr Prefetch ahead_of_one(FamilyTraits t) {
-  const bool long_headers = t.minima && t.sub_scales == 0 && t.bits == 4;  // they break the pace
-  return {long_headers ? 1024 : 0, 2};
+constexpr uint64_t streamed_panel(FamilyTraits t) { return has_long_headers(t) && t.bits == 8 ? 0 : kShortPanel; }
+constexpr int kLinesOfNext = 8;
+constexpr Prefetch ahead_of_one(FamilyTraits t, int panels) {
+  if (!has_long_headers(t) || t.bits != 4) return {0, 1};
+  return panels > 1 ? Prefetch{1024, 2} : Prefetch{4096, 1};
 }
 constexpr Prefetch kAheadOfFew{4096, 2}, kAheadOfMany{0, 2};
 #else
@@ -36,7 +39,9 @@ constexpr int kGroupTokens = 16;
 constexpr int kGroupTokens = kFewTokens;
 #endif
 constexpr int streams(FamilyTraits) { return 1; }
-constexpr Prefetch ahead_of_one(FamilyTraits) { return {8192, 1}; }
+constexpr uint64_t streamed_panel(FamilyTraits) { return 0; }
+constexpr int kLinesOfNext = 0;
+constexpr Prefetch ahead_of_one(FamilyTraits, int) { return {8192, 1}; }
 constexpr Prefetch kAheadOfFew{8192, 1}, kAheadOfMany{8192, 1};
 #endif
 

@@ -17,7 +17,9 @@ constexpr int64_t most_in_registers(FamilyTraits) { return 2 * kFewTokens; }
 constexpr int kGroupTokens = 2 * kFewTokens;
 /// Panels that one token reads at once, and how far ahead (not measured).
 constexpr int streams(FamilyTraits) { return 1; }
-constexpr Prefetch ahead_of_one(FamilyTraits) { return {8192, 1}; }
+constexpr uint64_t streamed_panel(FamilyTraits) { return 0; }
+constexpr int kLinesOfNext = 0;
+constexpr Prefetch ahead_of_one(FamilyTraits, int) { return {8192, 1}; }
 constexpr Prefetch kAheadOfFew{8192, 1}, kAheadOfMany{8192, 1};
 
 LOWBIT_INLINE uint8x16_t bytes_of(Ints a) { return vreinterpretq_u8_s32(a); }

@@ -201,6 +201,10 @@ struct Prefetch {
   int bytes, cache;
 };
 
+/// Panels of more bytes are long: Zen 4 reads several of them at once faster than one, as its own prefetching follows
+/// each; but it begins anew with each, so that short ones are read faster one after another, as they lie.
+inline constexpr uint64_t kShortPanel = 32 << 10;
+
 /// A packed matrix as kernels see it.
 struct PackedView {
   const uint8_t* data;   ///< aligned to 64

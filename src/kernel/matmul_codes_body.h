@@ -3,9 +3,9 @@
 //
 // Rows are taken by units: so many as one register holds, a panel or half of one. Few tokens are bound by memory: their
 // kernel decodes tiles in registers as they stream by, once more for every few tokens where that saves putting them
-// down (most_in_registers(); for some families however many tokens there are). Many tokens are bound by arithmetic: codes and
-// scales of a block of tiles are decoded once, to bytes and floats that stay in a near cache, and one kernel for all
-// families multiplies them, two units at a time so that a broadcast serves both.
+// down (most_in_registers(); for some families however many tokens there are). Many tokens are bound by arithmetic:
+// codes and scales of a block of tiles are decoded once, to bytes and floats that stay in a near cache, and one kernel
+// for all families multiplies them, two units at a time so that a broadcast serves both.
 
 namespace {
 
@@ -437,6 +437,15 @@ struct ChunkSums {
 template <int P, int T>
 struct ChunkSums<false, P, T> {};
 
+/// Asks for where the N panels from `panel` on begin.
+template <int N>
+LOWBIT_INLINE void ask_for_starts(const PackedView& w, int64_t panel) {
+  for (int n = 0; n < N; ++n) {
+    const uint8_t* data = w.data + static_cast<uint64_t>(panel + n) * w.panel_bytes;
+    for (int i = 0; i < kLinesOfNext; ++i) __builtin_prefetch(data + 64 * i);
+  }
+}
+
 /// N panels by T <= kFewTokens tokens of a group of `width`, all columns.
 template <Family F, int N, int T>
 void multiply_few(const PackedView& w, int64_t panel, Table table, const ActivationTile* x, int64_t width, float* out,
@@ -450,8 +459,9 @@ void multiply_few(const PackedView& w, int64_t panel, Table table, const Activat
   for (int n = 0; n < N; ++n) chunk[n] = w.data + static_cast<uint64_t>(panel + n) * w.panel_bytes;
   using Unit = StoredTile<F>;
   ChunkSums<Unit::kByChunks, kUnits, T> sums;
-  for_tiles<F, Unit, N, kHalves, T == 1 ? ahead_of_one(traits(F)) : kAheadOfFew>(
+  for_tiles<F, Unit, N, kHalves, T == 1 ? ahead_of_one(traits(F), N) : kAheadOfFew>(
       chunk, 0, w.cols / kTileCols, w.shared, table, [&](const Unit(&unit)[kUnits], int64_t i) LOWBIT_INLINE_LAMBDA {
+        if (T == 1 && N > 1 && i == w.cols / kTileCols - kChunkTiles) ask_for_starts<N>(w, panel + N);
         if constexpr (Unit::kByChunks) {
           add_tile<Unit, kUnits, T>(unit, x + i * width, sums.part);
           if constexpr (Unit::kMinima) add_minima<Unit, kUnits, T>(unit, x + i * width, sums.less);

@@ -27,8 +27,7 @@ void matmul_in_registers(const PackedView& w, int64_t begin, int64_t end, const 
     for (int64_t panel = begin; panel < end; ++panel) {
       for (int64_t pass = 0; pass < passes; ++pass) {
         const int64_t first = width * pass / passes, tokens = width * (pass + 1) / passes - first;
-        pick_few<F, 1, kFew>(tokens)(w, panel, table, of_group + first, width, out + (group + first) * stride,
-                                           stride);
+        pick_few<F, 1, kFew>(tokens)(w, panel, table, of_group + first, width, out + (group + first) * stride, stride);
       }
     }
   }
@@ -52,7 +51,7 @@ void matmul_of(const PackedView& w, int64_t begin, int64_t end, const Activation
     static_assert(kMost <= kGroupTokens);
     if (x.tokens > kMost) return matmul_many<F>(w, begin, end, x, table, out, stride);
   }
-  if (x.tokens == 1) {
+  if (x.tokens == 1 && w.panel_bytes > streamed_panel(traits(F))) {
     begin = matmul_one<F, streams(traits(F))>(w, begin, end, x, table, out, stride);
     begin = matmul_one<F, (streams(traits(F)) + 1) / 2>(w, begin, end, x, table, out, stride);
   }
