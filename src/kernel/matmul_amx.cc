@@ -20,6 +20,7 @@ namespace lowbit::amx {
 #include "kernel/codes_avx512.h"
 #include "kernel/tiles_amx.h"
 #include "kernel/matmul_codes_body.h"
+#include "kernel/matmul_decode_body.h"
 #include "kernel/matmul_rows_body.h"
 #include "kernel/matmul_tiles_body.h"
 #include "kernel/matmul_families_body.h"

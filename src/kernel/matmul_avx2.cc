@@ -17,6 +17,7 @@ namespace lowbit::avx2 {
 // clang-format off
 #include "kernel/codes_avx2.h"
 #include "kernel/matmul_codes_body.h"
+#include "kernel/matmul_decode_body.h"
 #include "kernel/matmul_rows_body.h"
 #include "kernel/matmul_families_body.h"
 // clang-format on

@@ -18,6 +18,7 @@ namespace lowbit::i8mm {
 // clang-format off
 #include "kernel/codes_neon.h"
 #include "kernel/matmul_codes_body.h"
+#include "kernel/matmul_decode_body.h"
 #include "kernel/matmul_rows_body.h"
 #include "kernel/matmul_families_body.h"
 // clang-format on

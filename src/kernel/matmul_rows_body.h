@@ -1,4 +1,4 @@
-// Many tokens by registers of rows; included after matmul_codes_body.h.
+// Many tokens by registers of rows; included after matmul_decode_body.h.
 
 namespace {
 

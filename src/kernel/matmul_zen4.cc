@@ -18,6 +18,7 @@ namespace lowbit::zen4 {
 // clang-format off
 #include "kernel/codes_avx512.h"
 #include "kernel/matmul_codes_body.h"
+#include "kernel/matmul_decode_body.h"
 #include "kernel/matmul_rows_body.h"
 #include "kernel/matmul_families_body.h"
 // clang-format on

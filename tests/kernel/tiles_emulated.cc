@@ -76,6 +76,7 @@ void add_tile_product() {
 // clang-format off
 #include "kernel/codes_avx512.h"
 #include "kernel/matmul_codes_body.h"
+#include "kernel/matmul_decode_body.h"
 #include "kernel/matmul_rows_body.h"
 #include "kernel/matmul_tiles_body.h"
 #include "kernel/matmul_families_body.h"
