@@ -22,8 +22,10 @@ constexpr int64_t most_in_registers(FamilyTraits t) {
 }
 constexpr int kGroupTokens = 4 * kFewTokens;
 constexpr bool has_long_headers(FamilyTraits t) { return t.minima && t.sub_scales == 0; }  // they break the pace
-constexpr int streams(FamilyTraits t) { return t.sub_scales == 0 && t.bits != 2 ? 4 : 1; }
-constexpr uint64_t streamed_panel(FamilyTraits t) { return has_long_headers(t) && t.bits == 8 ? 0 : kShortPanel; }
+constexpr int streams(FamilyTraits t) { return t.bits == 2 && t.sub_scales == 0 ? 1 : 4; }
+constexpr uint64_t streamed_panel(FamilyTraits t) {
+  return t.sub_scales > 0 ? 40 << 10 : has_long_headers(t) && t.bits == 8 ? 0 : kShortPanel;
+}
 constexpr int kLinesOfNext = 8;
 constexpr Prefetch ahead_of_one(FamilyTraits t, int panels) {
   if (!has_long_headers(t) || t.bits != 4) return {0, 1};

@@ -53,7 +53,6 @@ void matmul_of(const PackedView& w, int64_t begin, int64_t end, const Activation
   }
   if (x.tokens == 1 && w.panel_bytes > streamed_panel(traits(F))) {
     begin = matmul_one<F, streams(traits(F))>(w, begin, end, x, table, out, stride);
-    begin = matmul_one<F, (streams(traits(F)) + 1) / 2>(w, begin, end, x, table, out, stride);
   }
   matmul_in_registers<F>(w, begin, end, x, table, out, stride);
 }
