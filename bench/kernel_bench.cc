@@ -1,5 +1,5 @@
 // Products with every encoding, on every instruction set: first checked against the reference, then timed.
-//   kernel_bench [--tokens 512] [--threads N] [--isa NAME] [TYPE...]
+//   kernel_bench [--tokens 512] [--cols 4096] [--threads N] [--isa NAME] [TYPE...]
 // One token: gigabytes of packed weights a second, beside what a plain read of memory reaches in the same run.
 // Many tokens: operations (2 a weight and token) a second, for the default kernels beside what their instructions reach
 // alone.
@@ -72,6 +72,16 @@ void product(const Kernels& k, const PackedMatrix& w, const std::vector<float>& 
   matmul(k, w, a, out.data(), pool);
 }
 
+/// Prepared as models are run.
+void prepare_fast(const Kernels& k, const PackedMatrix& w, const std::vector<float>& x, int64_t tokens, Activations& a,
+                  ThreadPool& pool) {
+  if (w.view().family == Family::BF16 && k.matmul_bf16 != nullptr) {
+    prepare_bf16(k, w, x.data(), tokens, a, pool);
+  } else {
+    prepare(k, w, x.data(), tokens, a, pool);
+  }
+}
+
 constexpr uint64_t kPieceBytes = 2 << 20, kColdBytes = 160 << 20;
 
 /// Reads a piece of memory, shared out as weights are; four places at once, which one core needs for its full rate.
@@ -92,7 +102,7 @@ uint64_t read_piece(const uint64_t* memory, ThreadPool& pool) {
 }
 
 struct Options {
-  int64_t tokens = 512;
+  int64_t tokens = 512, cols = 4096;
   int threads = 0;
   std::string isa;
   std::vector<std::string> names;
@@ -118,7 +128,7 @@ void one_token(const Encoding& e, const Kernels& k, const PackedMatrix& w, Threa
   const std::vector<float> x(static_cast<size_t>(w.cols()), 0.5f);
   std::vector<float> out(static_cast<size_t>(w.rows()));
   Activations a;
-  prepare(k, w, x.data(), 1, a, pool);
+  prepare_fast(k, w, x, 1, a, pool);
   const auto multiply = k.matmul(a.form);
   const int64_t panel_bytes = static_cast<int64_t>(w.view().panel_bytes);
   const int64_t step = std::max<int64_t>(1, (64 << 10) / panel_bytes),
@@ -152,7 +162,7 @@ void many_tokens(const Kernels& k, const PackedMatrix& w, int64_t tokens, Thread
   for (size_t i = 0; i < x.size(); ++i) x[i] = std::sin(static_cast<float>(i));
   std::vector<float> out(static_cast<size_t>(tokens * w.rows()));
   Activations a;
-  prepare(k, w, x.data(), tokens, a, pool);
+  prepare_fast(k, w, x, tokens, a, pool);
   const auto multiply = k.matmul(a.form);
   constexpr int64_t kPanels = 8;
   const int64_t piece = kPanels * pool.size();
@@ -189,7 +199,7 @@ int run(const Options& options) {
   fmt::print("{} threads\n{:8} {:7} {:>7} {:>8} {:>8} {:>8} {:>8} {:>9} {:>7} {:>7}\n", pool.size(), "isa", "type",
              "bits", "1: GB/s", "read", "of read", "cached", fmt::format("{}: Gop/s", options.tokens), "peak",
              "of peak");
-  const int64_t cols = 4096;
+  const int64_t cols = options.cols;
   for (const Encoding& e : encodings()) {
     const auto named = [&](const std::string& n) { return n == e.name; };
     if (!has_kernel(e)) continue;
@@ -221,6 +231,8 @@ int main(int argc, char** argv) {
     const std::string argument = argv[i];
     if (argument == "--tokens" && i + 1 < argc) {
       options.tokens = std::atoll(argv[++i]);
+    } else if (argument == "--cols" && i + 1 < argc) {
+      options.cols = std::atoll(argv[++i]);
     } else if (argument == "--threads" && i + 1 < argc) {
       options.threads = std::atoi(argv[++i]);
     } else if (argument == "--isa" && i + 1 < argc) {

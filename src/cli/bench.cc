@@ -22,6 +22,7 @@ struct Options {
   int repetitions = 5;
   KvType cache = KvType::F16;
   LoadOptions load;
+  ActivationRounding rounding;
 };
 
 /// A result with the limits of its number of threads.
@@ -39,6 +40,7 @@ struct Limits {
 
 struct Report {
   std::string model;
+  ActivationRounding rounding;
   uint64_t weight_bytes = 0;
   double load_seconds = 0;
   std::vector<Limits> limits;
@@ -81,7 +83,7 @@ std::vector<SpeedTest> tests_of(const Options& options) {
 void measure(const ModelSource& source, const std::vector<SpeedTest>& tests, const Options& options, int threads,
              Report& report) {
   ThreadPool pool(threads);
-  LoadedModel loaded = load_model(source, pool, options.load, ActivationRounding::Fast, false);
+  LoadedModel loaded = load_model(source, pool, options.load, options.rounding, false);
   Transformer& model = loaded.model;
   MachineLimits limits(pool);
   report.weight_bytes = model.weight_bytes();
@@ -125,6 +127,7 @@ Json json(const Report& report) {
   }
   return {{"model", report.model},
           {"kernels", kernels().name},
+          {"activations", name(report.rounding)},
           {"weight_bytes", report.weight_bytes},
           {"load_seconds", report.load_seconds},
           {"limits", limits},
@@ -175,6 +178,7 @@ void bench(const Common& common, const Options& options) {
   const ModelSource source = open_model(options.model);
   Report report;
   report.model = options.model;
+  report.rounding = options.rounding;
   const std::vector<int> threads = options.threads.empty() ? std::vector<int>{0} : options.threads;
   for (const int n : threads) measure(source, tests, options, n, report);
   if (common.json || options.output == "json") return print_json(json(report));
@@ -214,6 +218,7 @@ void add_bench(CLI::App& app, Common& common) {
   add_list(command, "--npl,--parallel", options->sequences, "Sequences side by side, a list; default: 1", 1, 1024);
   add_cache_type(command, options->cache);
   add_load_options(command, options->load);
+  add_rounding_option(command, options->rounding);
   command->remove_option(command->get_option("--threads"));
   add_list(command, "-t,--threads", options->threads, "Threads, a list; default: the processors there are", 1, 1024);
   command

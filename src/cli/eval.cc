@@ -44,10 +44,10 @@ void add_eval(CLI::App& app, Common& common) {
   command->add_flag("--hf", options->measure.evaluate.hugging_face,
                     "Score every token of a chunk but its first; default: the second half, as llama-perplexity does");
   command
-      ->add_option("--activations", options->measure.activations,
-                   "How activations are rounded to 8 bits: llama.cpp (default), or fine, as lowbit run does (default "
-                   "with --hf). With float weights they stay exact; lowbit run rounds them to BF16 for BF16 weights "
-                   "where that is faster")
+      ->add_option(
+          "--activations", options->measure.activations,
+          "How activations are rounded to 8 bits: llama.cpp (default), or fine, with a scale every 32 (default "
+          "with --hf). Of float weights they stay exact")
       ->check(CLI::IsMember({"llama.cpp", "fine"}));
   command->callback([&common, options] { eval(common, *options); });
 }

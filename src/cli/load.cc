@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include <chrono>
+#include <map>
 #include <optional>
 
 #include "cli/memory.h"
@@ -14,6 +15,22 @@ void add_load_options(CLI::App* command, LoadOptions& options) {
   command->add_option(
       "--repack-cache", options.repack_cache,
       "Folder to keep the weights in as this program holds them in memory: the next start only reads them");
+}
+
+void add_rounding_option(CLI::App* command, ActivationRounding& rounding) {
+  std::map<std::string, ActivationRounding> known;
+  for (const ActivationRounding r : {ActivationRounding::Fast, ActivationRounding::Fine}) known.emplace(name(r), r);
+  rounding = ActivationRounding::Fast;
+  command
+      ->add_option_function<std::string>(
+          "--activations", [&rounding, known](const std::string& wanted) { rounding = known.at(wanted); },
+          "fast (default): the inputs of BF16 weights are rounded to BF16 where the processor multiplies those faster; "
+          "fine: they stay exact, as in lowbit eval. For other weights they are the same")
+      ->check(CLI::IsMember(known));
+}
+
+std::string_view name(ActivationRounding rounding) {
+  return rounding == ActivationRounding::Fast ? "fast" : rounding == ActivationRounding::Fine ? "fine" : "llama.cpp";
 }
 
 LoadedModel load_model(const ModelSource& source, ThreadPool& pool, const LoadOptions& options,

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
 #include "cli/command.h"
 #include "model/transformer.h"
@@ -14,6 +15,11 @@ struct LoadOptions {
 
 /// Adds --repack-cache.
 void add_load_options(CLI::App* command, LoadOptions& options);
+
+/// Adds --activations: Fast, the default, or Fine.
+void add_rounding_option(CLI::App* command, ActivationRounding& rounding);
+/// "fast", "fine" or "llama.cpp".
+std::string_view name(ActivationRounding rounding);
 
 struct LoadedModel {
   Transformer model;

@@ -26,6 +26,7 @@ struct Options {
   std::optional<uint64_t> seed;
   GenerateOptions generate;
   LoadOptions load;
+  ActivationRounding rounding;
 };
 
 std::string prompt_text(const Options& options) {
@@ -64,7 +65,7 @@ void run(const Common& common, Options options) {
   const std::vector<int32_t> prompt = prompt_ids(options, tokenizer);
   KvCache cache(source.config, cache_size(options, source.config, static_cast<int64_t>(prompt.size())), options.cache);
   LoadedModel loaded =
-      load_model(source, pool, options.load, ActivationRounding::Fast, !common.quiet() && !common.json, cache.bytes());
+      load_model(source, pool, options.load, options.rounding, !common.quiet() && !common.json, cache.bytes());
   Transformer& model = loaded.model;
 
   if (!common.json && !options.chat) fmt::print("{}", tokenizer.decode(prompt));
@@ -81,6 +82,7 @@ void run(const Common& common, Options options) {
                        {"prompt_tokens", result.prompt_tokens},
                        {"prompt_tokens_per_second", result.prompt_tokens_per_second()},
                        {"tokens_per_second", result.tokens_per_second()},
+                       {"activations", name(options.rounding)},
                        {"load_seconds", loaded.seconds},
                        {"weight_bytes", model.weight_bytes()},
                        {"peak_memory_bytes", peak_memory_bytes()}});
@@ -115,6 +117,7 @@ void add_run(CLI::App& app, Common& common) {
       ->check(CLI::NonNegativeNumber);
   add_cache_type(command, options->cache);
   add_load_options(command, options->load);
+  add_rounding_option(command, options->rounding);
   command->add_option("--temp", sampler.temperature, "Temperature; 0 takes the likeliest token")->capture_default_str();
   command->add_option("--top-k", sampler.top_k, "Keep the K likeliest tokens; 0: all")->capture_default_str();
   command->add_option("--top-p", sampler.top_p, "Keep the likeliest tokens up to this probability")

@@ -25,7 +25,7 @@ constexpr int kGroupTokens = 4 * kFewTokens;  ///< tokens that lie together
 /// itself (22 on Zen 2), so what is asked for has to be near enough that the second cache's own prefetching has it. A
 /// few tokens take one panel at a time, and take longer over it.
 constexpr int streams(FamilyTraits) { return 2; }
-constexpr uint64_t streamed_panel(FamilyTraits) { return 0; }
+constexpr uint64_t longest_single_panel(FamilyTraits) { return 0; }
 constexpr int kLinesOfNext = 0;
 constexpr Prefetch ahead_of_one(FamilyTraits, int) { return {768, 1}; }
 constexpr Prefetch kAheadOfFew{4096, 2}, kAheadOfMany{768, 1};
@@ -98,7 +98,6 @@ LOWBIT_INLINE Ints look_up(Table table, Ints codes) { return _mm256_shuffle_epi8
 
 LOWBIT_INLINE Floats to_floats(Ints a) { return _mm256_cvtepi32_ps(a); }
 LOWBIT_INLINE Floats as_floats(Ints a) { return _mm256_castsi256_ps(a); }
-LOWBIT_INLINE Ints as_ints(Floats a) { return _mm256_castps_si256(a); }
 LOWBIT_INLINE Floats sub(Floats a, Floats b) { return _mm256_sub_ps(a, b); }
 LOWBIT_INLINE Floats mul(Floats a, Floats b) { return _mm256_mul_ps(a, b); }
 LOWBIT_INLINE Floats fma(Floats a, Floats b, Floats c) { return _mm256_fmadd_ps(a, b, c); }

@@ -13,8 +13,8 @@ constexpr int few_tokens(FamilyTraits t) { return !scaled_by_chunks(t) ? kFewTok
 
 // Below: up to how many tokens weights are decoded in registers, for every few_tokens() once more, as decoding them to
 // memory takes more time; tokens that lie together; of one token, panels that are read at once if each has more than
-// streamed_panel() bytes, lines of the next ones that are asked for before their turn, and how far weights are asked
-// for ahead; the same of more tokens.
+// longest_single_panel() bytes, lines of the next ones that are asked for before their turn, and how far weights are
+// asked for ahead; the same of more tokens.
 #if defined(LOWBIT_ZEN4)
 constexpr int64_t most_in_registers(FamilyTraits t) {
   if (t.bits == 4 || t.bits == 8 || (t.bits == 2 && t.sub_scales == 0)) return kAnyTokens;
@@ -23,7 +23,7 @@ constexpr int64_t most_in_registers(FamilyTraits t) {
 constexpr int kGroupTokens = 4 * kFewTokens;
 constexpr bool has_long_headers(FamilyTraits t) { return t.minima && t.sub_scales == 0; }  // they break the pace
 constexpr int streams(FamilyTraits t) { return t.bits == 2 && t.sub_scales == 0 ? 1 : 4; }
-constexpr uint64_t streamed_panel(FamilyTraits t) {
+constexpr uint64_t longest_single_panel(FamilyTraits t) {
   return t.sub_scales > 0 ? 40 << 10 : has_long_headers(t) && t.bits == 8 ? 0 : kShortPanel;
 }
 constexpr int kLinesOfNext = 8;
@@ -41,7 +41,7 @@ constexpr int kGroupTokens = 16;
 constexpr int kGroupTokens = kFewTokens;
 #endif
 constexpr int streams(FamilyTraits) { return 1; }
-constexpr uint64_t streamed_panel(FamilyTraits) { return 0; }
+constexpr uint64_t longest_single_panel(FamilyTraits) { return 0; }
 constexpr int kLinesOfNext = 0;
 constexpr Prefetch ahead_of_one(FamilyTraits, int) { return {8192, 1}; }
 constexpr Prefetch kAheadOfFew{8192, 1}, kAheadOfMany{8192, 1};
@@ -110,7 +110,6 @@ LOWBIT_INLINE Ints look_up(Table table, Ints codes) { return _mm512_shuffle_epi8
 
 LOWBIT_INLINE Floats to_floats(Ints a) { return _mm512_cvtepi32_ps(a); }
 LOWBIT_INLINE Floats as_floats(Ints a) { return _mm512_castsi512_ps(a); }
-LOWBIT_INLINE Ints as_ints(Floats a) { return _mm512_castps_si512(a); }
 LOWBIT_INLINE Floats sub(Floats a, Floats b) { return _mm512_sub_ps(a, b); }
 LOWBIT_INLINE Floats mul(Floats a, Floats b) { return _mm512_mul_ps(a, b); }
 LOWBIT_INLINE Floats fma(Floats a, Floats b, Floats c) { return _mm512_fmadd_ps(a, b, c); }

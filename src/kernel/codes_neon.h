@@ -17,7 +17,7 @@ constexpr int64_t most_in_registers(FamilyTraits) { return 2 * kFewTokens; }
 constexpr int kGroupTokens = 2 * kFewTokens;
 /// Panels that one token reads at once, and how far ahead (not measured).
 constexpr int streams(FamilyTraits) { return 1; }
-constexpr uint64_t streamed_panel(FamilyTraits) { return 0; }
+constexpr uint64_t longest_single_panel(FamilyTraits) { return 0; }
 constexpr int kLinesOfNext = 0;
 constexpr Prefetch ahead_of_one(FamilyTraits, int) { return {8192, 1}; }
 constexpr Prefetch kAheadOfFew{8192, 1}, kAheadOfMany{8192, 1};
@@ -96,7 +96,6 @@ LOWBIT_INLINE Ints look_up(Table table, Ints codes) { return ints_of(vqtbl1q_u8(
 
 LOWBIT_INLINE Floats to_floats(Ints a) { return vcvtq_f32_s32(a); }
 LOWBIT_INLINE Floats as_floats(Ints a) { return vreinterpretq_f32_s32(a); }
-LOWBIT_INLINE Ints as_ints(Floats a) { return vreinterpretq_s32_f32(a); }
 LOWBIT_INLINE Floats sub(Floats a, Floats b) { return vsubq_f32(a, b); }
 LOWBIT_INLINE Floats mul(Floats a, Floats b) { return vmulq_f32(a, b); }
 LOWBIT_INLINE Floats fma(Floats a, Floats b, Floats c) { return vfmaq_f32(c, a, b); }

@@ -9,7 +9,7 @@ namespace {
 
 constexpr int kFloatTokens = 12, kFloatPanels = 2, kSingleTokenPanels = 4;
 constexpr int64_t kStreamedTokens = 96;
-constexpr uint64_t kStreamedPanel = kShortPanel;
+constexpr uint64_t kLongestSinglePanel = kShortPanel;
 constexpr int64_t kFloatAhead = 0;
 
 }  // namespace

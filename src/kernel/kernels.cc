@@ -207,6 +207,9 @@ void prepare(const Kernels& k, const PackedMatrix& w, const float* x, int64_t to
 
 void prepare_bf16(const Kernels& k, const PackedMatrix& w, const float* x, int64_t tokens, Activations& out,
                   ThreadPool& pool) {
+  if (k.matmul_bf16 == nullptr || w.view().family != Family::BF16) {
+    throw std::logic_error("no product with activations in BF16");
+  }
   prepare_rows(k, w, ActivationForm::Bf16, x, tokens, out, pool, [](const float*, ActivationTile*, int64_t) {});
 }
 
@@ -222,7 +225,7 @@ void matmul(const Kernels& k, const PackedMatrix& w, const Activations& x, float
   const PackedView& view = w.view();
   const bool fits = x.form == ActivationForm::Bf16 ? view.family == Family::BF16
                                                    : (x.form == ActivationForm::Floats) == traits(view.family).is_float;
-  if (x.view.cols != w.cols() || !fits) {
+  if (x.view.cols != w.cols() || !fits || x.view.group != k.group(x.form)) {
     throw std::logic_error("activations prepared for another kind of matrix");
   }
   const auto multiply = k.matmul(x.form);

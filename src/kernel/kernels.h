@@ -20,7 +20,7 @@ namespace lowbit {
 enum class ActivationForm : uint8_t {
   Codes,   ///< int8 with a scale (see ActivationTile): with weights that are codes
   Floats,  ///< binary32: with float weights
-  Bf16,    ///< rounded to bfloat16: with weights that are, where Kernels::matmul_bf16 is
+  Bf16,    ///< rounded to bfloat16: with BF16 weights, where there is Kernels::matmul_bf16
 };
 
 /// Activations of `tokens` rows prepared for products with packed matrices of `cols` columns.
@@ -37,7 +37,7 @@ struct Activations {
 struct Kernels {
   std::string_view name;  ///< "ref", "avx2", "avxvnni", "avx512", "amx", "zen4", "neon", "dotprod", "i8mm"
   std::string_view base;  ///< whose operations it has but for products; its own name if none
-  /// Tokens that lie together for the product of that name: see ActivationView.
+  /// Tokens that lie together for the product of that name (0 if there is none): see ActivationView.
   int code_group, float_group, bf16_group;
 
   /// Fills tile j of a token's activations at out[j * stride].
@@ -50,7 +50,7 @@ struct Kernels {
                         int64_t out_stride);
   /// Fills pair j of a token's activations at out[j * stride], rounded to bfloat16.
   void (*bf16_row)(const float* x, int64_t cols, uint32_t* out, int64_t stride);
-  /// The product of BF16 weights and such activations. Null (like bf16_row) where it would be no faster.
+  /// The product of BF16 weights and such activations. Null, like bf16_row, but for zen4.
   void (*matmul_bf16)(const PackedView& w, int64_t begin, int64_t end, const ActivationView& x, float* out,
                       int64_t out_stride);
   /// out = x / sqrt(mean(x^2) + eps) * weight
@@ -113,7 +113,7 @@ const Table& table_like_kernels(const std::vector<const Table*>& tables) {
 /// asks for it; see block_scales.h.
 void prepare(const Kernels& k, const PackedMatrix& w, const float* x, int64_t tokens, Activations& out,
              ThreadPool& pool, int64_t scale_cols = kTileCols);
-/// Prepares them as bfloat16; `w` is BF16, and there is k.matmul_bf16.
+/// Prepares them as bfloat16. Throws std::logic_error unless `w` is BF16 and there is k.matmul_bf16.
 void prepare_bf16(const Kernels& k, const PackedMatrix& w, const float* x, int64_t tokens, Activations& out,
                   ThreadPool& pool);
 /// out[tokens, w.rows()] = x W^T, spread over the pool. x was prepared with the same `k`.

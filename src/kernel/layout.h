@@ -95,7 +95,7 @@ static constexpr bool has_offset(FamilyTraits t) { return !t.minima || t.bits ==
 static constexpr int offset_shift(FamilyTraits t) { return t.table ? 7 : t.bits - 1; }
 
 /// Whether what a chunk's tiles have in common, d and dmin, is applied to their sums: see matmul_ref.cc. Codes times
-/// integer scales are integers of 8 bits then.
+/// integer scales are integers of 8 bits then (of 3 bits when negated).
 static constexpr bool scaled_by_chunks(FamilyTraits t) { return t.sub_scales == 2 && t.bits <= 3; }
 
 /// Bytes of a tile's codes; a multiple of 64.

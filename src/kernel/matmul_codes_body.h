@@ -252,6 +252,7 @@ LOWBIT_INLINE void add_part(const Tile (&tile)[P], const ActivationTile* x, Floa
 /// total += a tile of P units by T tokens; by chunks, without minima.
 template <typename Tile, int P, int T>
 LOWBIT_INLINE void add_tile(const Tile (&tile)[P], const ActivationTile* x, Floats (&total)[P][T]) {
+  static_assert(!Tile::kMinima || Tile::kByChunks || Tile::kParts == 1);
   Floats value[P][T];
   add_part<Tile, P, T, 0>(tile, x, value);
   if constexpr (Tile::kParts == 2) add_part<Tile, P, T, 1>(tile, x, value);
@@ -363,7 +364,7 @@ LOWBIT_INLINE void ask_for_starts(const PackedView& w, int64_t panel) {
   }
 }
 
-/// N panels by T <= kFewTokens tokens of a group of `width`, all columns.
+/// N panels by T <= few_tokens() tokens of a group of `width`, all columns.
 template <Family F, int N, int T>
 void multiply_few(const PackedView& w, int64_t panel, Table table, const ActivationTile* x, int64_t width, float* out,
                   int64_t stride) {

@@ -3,15 +3,14 @@
 namespace {
 
 /// A stored tile whose codes are multiplied by their integer scales as they are decoded, so that it has one part and
-/// its dots need no scale. Those of 3 bits are negated, as their scales are then at most 32, and the products at most
-/// 127 and no less than -128; so is d.
+/// its dots need no scale. Those of 3 bits are negated, and so is d: -32 * -4 = 128 would not fit into a byte.
 template <Family F>
 struct FoldedTile {
   static constexpr FamilyTraits kTraits = traits(F);
   static constexpr int kParts = 1;
   static constexpr bool kMinima = kTraits.minima, kByChunks = true, kFolded = true;
+  static_assert(scaled_by_chunks(kTraits));
   using Rule = DotRule<kTraits.bits, kTraits.table>;
-  static constexpr Offset kOffset = kMinima ? Offset::kNone : Offset::k128;
   struct Factors {
     Floats minimum[2], d_, dmin_;
     Ints factor[2], offset[2];  ///< 16-bit, of each two codes
@@ -38,7 +37,7 @@ struct FoldedTile {
   const uint8_t* vectors;
   Table table;
 
-  /// Two products of a word do not touch one another: with their offset they are from 0 to 255.
+  /// Two products of a word do not touch one another: with their offset, if any, they are from 0 to 255.
   template <int kGroup>
   LOWBIT_INLINE Ints group() const {
     const Ints products = Rule::multiply_words(load_group<kTraits.bits, kGroup>(vectors), scales.factor[kGroup / 4]);

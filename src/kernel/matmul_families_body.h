@@ -51,7 +51,7 @@ void matmul_of(const PackedView& w, int64_t begin, int64_t end, const Activation
     static_assert(kMost <= kGroupTokens);
     if (x.tokens > kMost) return matmul_many<F>(w, begin, end, x, table, out, stride);
   }
-  if (x.tokens == 1 && w.panel_bytes > streamed_panel(traits(F))) {
+  if (x.tokens == 1 && w.panel_bytes > longest_single_panel(traits(F))) {
     begin = matmul_one<F, streams(traits(F))>(w, begin, end, x, table, out, stride);
   }
   matmul_in_registers<F>(w, begin, end, x, table, out, stride);

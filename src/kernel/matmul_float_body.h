@@ -1,8 +1,8 @@
 // Products with F32, F16 and BF16 weights, written against the lanes of vec_*.h and included inside the namespace of an
 // instruction set, after kFloatTokens (tokens a group), kFloatPanels (panels at once), kSingleTokenPanels (of more than
-// kStreamedPanel bytes), kStreamedTokens (up to which making weights binary32 in registers, for every group once more,
-// takes less time than putting them down) and kFloatAhead (bytes from what one token reads to what it asks memory for;
-// 0: hardware's own prefetching does).
+// kLongestSinglePanel bytes), kStreamedTokens (up to which making weights binary32 in registers, for every group once
+// more, takes less time than putting them down) and kFloatAhead (bytes from what one token reads to what it asks memory
+// for; 0: hardware's own prefetching does).
 //
 // An output is one chain of fused multiply-adds over ascending columns, whatever the blocking.
 //
@@ -91,11 +91,11 @@ int64_t stream_panels(const PackedView& w, int64_t panel, int64_t end, const Act
 
 template <Family F>
 void stream(const PackedView& w, int64_t panel, int64_t end, const ActivationView& x, float* out, int64_t stride) {
-  if (x.tokens == 1 && w.panel_bytes > kStreamedPanel) {
+  if (x.tokens == 1 && w.panel_bytes > kLongestSinglePanel) {
     panel = stream_panels<F, kSingleTokenPanels>(w, panel, end, x, out, stride);
     if constexpr (kSingleTokenPanels > 2) panel = stream_panels<F, 2>(w, panel, end, x, out, stride);
   }
-  if (kFloatPanels > 1 && (x.tokens > 1 || w.panel_bytes > kStreamedPanel)) {
+  if (kFloatPanels > 1 && (x.tokens > 1 || w.panel_bytes > kLongestSinglePanel)) {
     panel = stream_panels<F, kFloatPanels>(w, panel, end, x, out, stride);
   }
   stream_panels<F, 1>(w, panel, end, x, out, stride);

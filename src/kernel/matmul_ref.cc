@@ -1,10 +1,11 @@
 // Products with coded weights, portable: the definition that the other instruction sets are held to, bit for bit.
 //
-// Per output and tile, ascending: t = dot * scale (- minimum * sum), per sub-scale of the tile; total += t * activation
-// scale. Dots and sums are exact integers, each of the other steps is one fused multiply-add.
+// Per output and tile, ascending: t = dot * scale, per sub-scale of the tile; t -= minimum * sum; total += t *
+// activation scale. Dots and sums are exact integers, each of the other steps is one fused multiply-add.
 //
 // By chunks (scaled_by_chunks()): t = the sum of dot * integer scale, exact. Of a chunk, part += t * activation scale
-// and less += integer minimum * (activation scale * sum), per sub-scale; then total += part * d, total -= less * dmin.
+// and less += integer minimum * (activation scale * sum, rounded), per sub-scale; then total += part * d and
+// total -= less * dmin.
 #include <stdint.h>
 #include <string.h>
 

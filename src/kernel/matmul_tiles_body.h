@@ -5,7 +5,8 @@
 // Dots pass from tile registers to vectors through memory, where scales are applied in the order that matmul_ref.cc
 // defines. On Sapphire and Emerald Rapids a product holds up the vector units for its 16 cycles, so that this is little
 // faster than vectors alone, not 8 times; families with two scales a tile would need two products for half the
-// columns each and gain nothing.
+// columns each and gain nothing
+// (those scaled by chunks would need one: not tried).
 
 namespace {
 

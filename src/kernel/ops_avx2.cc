@@ -6,7 +6,7 @@ namespace {
 
 constexpr int kFloatTokens = 6, kFloatPanels = 1, kSingleTokenPanels = 4;
 constexpr int64_t kStreamedTokens = 96;  // measured on Zen 4
-constexpr uint64_t kStreamedPanel = 0;
+constexpr uint64_t kLongestSinglePanel = 0;
 constexpr int64_t kFloatAhead = 4096;
 
 // Sixteen lanes each that attention keeps sums in.

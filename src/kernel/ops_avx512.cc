@@ -6,7 +6,7 @@ namespace {
 
 constexpr int kFloatTokens = 12, kFloatPanels = 2, kSingleTokenPanels = 8;
 constexpr int64_t kStreamedTokens = 96;  // measured on Zen 4
-constexpr uint64_t kStreamedPanel = 0;
+constexpr uint64_t kLongestSinglePanel = 0;
 constexpr int64_t kFloatAhead = 8192;  // not measured
 
 // Sixteen lanes each that attention keeps sums in.

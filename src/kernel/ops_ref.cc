@@ -6,7 +6,7 @@ namespace {
 
 constexpr int kFloatTokens = 4, kFloatPanels = 1, kSingleTokenPanels = 1;
 constexpr int64_t kStreamedTokens = kFloatTokens;
-constexpr uint64_t kStreamedPanel = 0;
+constexpr uint64_t kLongestSinglePanel = 0;
 constexpr int64_t kFloatAhead = 0;
 
 // Sixteen lanes each that attention keeps sums in.

@@ -44,6 +44,22 @@ TEST(SpeedTest, TheWorkOfAPassIsCountedExactly) {
   EXPECT_GE(result.fraction_of_limit(limits), 2 * least * mean / 6 * (1 - 1e-9));
 }
 
+TEST(SpeedTest, Bf16WeightsAreHeldAgainstTheirOwnLimit) {
+  TinyOptions options;
+  options.config = tiny_config(64, 2, 80);
+  options.matrices = &encoding(EncodingId::BF16);
+  const TinyModel tiny(options);
+  ThreadPool pool(2);
+  Transformer model(tiny.source, pool);
+  MachineLimits limits(pool);
+  const PassWork work = measure_speed(model, tiny.source, {4, 0}, 1, limits).passes.at(0);
+  const bool own = peaks().bf16 != nullptr;
+  EXPECT_EQ(work.bf16_operations > 0, own);
+  EXPECT_EQ(limits.bf16_operations() > 0, own);
+  EXPECT_EQ(work.code_operations, 0);
+  EXPECT_GT(work.float_operations, 0);  // attention at least
+}
+
 TEST(SpeedTest, LongContextsAreFilledWithoutComputingThem) {
   TinyOptions options;
   options.config = tiny_config(64, 2, 80);

@@ -40,7 +40,8 @@ def main():
         theirs = peers.python_json(THEIRS, models / name, text, 4, PROMPT, TOKENS)
         ours = peers.lowbit_json("eval", models / name, "--text", text, "--chunks", 4, "--hf")
         checks.near(f"{name} perplexity (--hf)", ours["perplexity"], math.exp(theirs["nll"]), relative=1e-4)
-        answer = peers.lowbit_json("run", models / name, "-p", PROMPT, "-n", TOKENS, "--temp", 0, "--ignore-eos")
+        answer = peers.lowbit_json("run", models / name, "-p", PROMPT, "-n", TOKENS, "--temp", 0, "--ignore-eos",
+                                   "--activations", "fine")
         pairs = list(zip(answer["tokens"], theirs["tokens"]))
         same = next((i for i, (a, b) in enumerate(pairs) if a != b), len(pairs))
         # After a near tie the texts may part.

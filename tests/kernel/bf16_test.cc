@@ -61,14 +61,16 @@ TEST(Bf16Products, AreThoseOfRoundedActivations) {
   struct Shape {
     int64_t rows, cols;
   };
-  for (const auto [rows, cols] : {Shape{1, 1}, {15, 7}, {16, 32}, {40, 201}, {150, 64}, {17, 2100}, {33, 4099}}) {
+  for (const auto [rows, cols] :
+       {Shape{1, 1}, {15, 7}, {16, 32}, {40, 201}, {150, 64}, {17, 2100}, {33, 4099}, {90, 1101}}) {
     const auto data = random_weights(kBf16, rows, cols, 1);
     const auto weights = decoded(kBf16, data, rows * cols);
     const PackedMatrix w = pack_matrix(kBf16, rows, cols, data.data(), nullptr, pool);
-    const int64_t most = 61;
+    const int64_t most = rows == 40 ? 400 : 61;  // 400 are shared out too
     const auto x = random_floats(most * cols, 2);
     const auto all = expected(weights, x, rows, cols, most);
-    for (const int64_t tokens : {1, 2, 3, 5, 8, 11, 12, 13, 24, 25, 61}) {
+    for (const int64_t tokens : {1, 2, 3, 5, 8, 11, 12, 13, 24, 25, 61, 400}) {
+      if (tokens > most) continue;
       const std::vector<float> some(x.begin(), x.begin() + tokens * cols);
       const std::vector<float> want(all.begin(), all.begin() + tokens * rows);
       for (const Kernels* k : with_bf16()) {
@@ -91,11 +93,16 @@ TEST(Bf16Products, TakeTinyNumbersForZeroAndShowNan) {
   const auto tiny = random_weights(kBf16, rows, cols, 3, 1e-20f);
   const PackedMatrix w = pack_matrix(kBf16, rows, cols, tiny.data(), nullptr, pool);
   const auto weights = decoded(kBf16, tiny, rows * cols);
+  const auto tiniest = random_weights(kBf16, rows, cols, 5, 1e-39f);
+  const PackedMatrix subnormal = pack_matrix(kBf16, rows, cols, tiniest.data(), nullptr, pool);
+  const auto large = random_floats(cols, 6, 1e20f);
   for (const Kernels* k : with_bf16()) {
-    for (const float size : {1e-39f, 1e-18f}) {  // below normal numbers; products are
+    for (const float size : {1e-39f, 1e-18f}) {  // below normal numbers; products and sums are
       const auto x = random_floats(cols, 4, size);
       EXPECT_TRUE(same_bits(product(*k, w, x, 1, pool), expected(weights, x, rows, cols, 1))) << size;
     }
+    EXPECT_TRUE(same_bits(product(*k, subnormal, large, 1, pool),
+                          expected(decoded(kBf16, tiniest, rows * cols), large, rows, cols, 1)));
     std::vector<float> x(static_cast<size_t>(2 * cols), 1.0f);
     x[33] = std::nanf("");
     const auto out = product(*k, w, x, 2, pool);
@@ -119,6 +126,9 @@ TEST(Bf16Products, AreRefusedForOtherWeights) {
   Activations activations;
   prepare_bf16(k, w, x.data(), 1, activations, pool);
   EXPECT_THROW(matmul(k, other, activations, out.data(), pool), std::logic_error);
+  EXPECT_THROW(matmul(*all_kernels().front(), w, activations, out.data(), pool), std::logic_error);
+  EXPECT_THROW(prepare_bf16(k, other, x.data(), 1, activations, pool), std::logic_error);
+  EXPECT_THROW(prepare_bf16(*all_kernels().front(), w, x.data(), 1, activations, pool), std::logic_error);
 }
 
 }  // namespace

@@ -198,19 +198,76 @@ TEST_P(EveryEncoding, PanelsTogetherGiveTheSameBits) {
   }
 }
 
+/// One token by panels of so many bytes that kernels read several at once, and what is left over.
+TEST_P(EveryEncoding, LongPanelsTogetherGiveTheSameBits) {
+  const Encoding& e = *GetParam();
+  const int64_t rows = 150, cols = e.kind == EncodingKind::Float ? 2100 : e.block == kTileCols ? 5152 : 8448;
+  for (const bool together : {false, true}) {  // with shared scales
+    if (together && e.block != kTileCols) continue;
+    const auto data = together ? grouped_weights(e, rows, cols, 2) : random_weights(e, rows, cols, 16);
+    const PackedMatrix w = pack_matrix(e, rows, cols, data.data(), nullptr, pool_);
+    if (e.bits_per_weight() > 3) {
+      EXPECT_GT(w.view().panel_bytes, kShortPanel);
+    }
+    const auto x = random_floats(cols, 17);
+    const auto want = product(*all_kernels().front(), w, x, 1, pool_);
+    for (const Kernels* k : all_kernels()) {
+      Activations a;
+      prepare(*k, w, x.data(), 1, a, pool_);
+      for (const int64_t panels : {w.panels(), int64_t{5}, int64_t{3}}) {
+        std::vector<float> out(want.size());
+        k->matmul(a.form)(w.view(), 0, panels, a.view, out.data(), rows);
+        const auto some = static_cast<std::ptrdiff_t>(std::min(rows, panels * kPanelRows));
+        EXPECT_TRUE(same_bits(std::vector<float>(out.begin(), out.begin() + some),
+                              std::vector<float>(want.begin(), want.begin() + some)))
+            << k->name << " " << e.name << " " << panels;
+      }
+    }
+  }
+}
+
+/// So many that they are shared out too, scaled as llama.cpp does as well, and some not finite.
+TEST_P(EveryEncoding, ManyTokensOfAnyKind) {
+  const Encoding& e = *GetParam();
+  const int64_t rows = 40, cols = e.kind == EncodingKind::Float ? 77 : 512, tokens = 400;
+  const auto data = random_weights(e, rows, cols, 18);
+  const PackedMatrix w = pack_matrix(e, rows, cols, data.data(), nullptr, pool_);
+  auto x = random_floats(tokens * cols, 19);
+  x[static_cast<size_t>(3 * cols + 70)] = std::nanf("");
+  std::fill_n(x.begin() + 200 * cols, cols, 0.0f);
+  for (const int64_t scale_cols : {int64_t{kTileCols}, int64_t{256}}) {
+    std::vector<float> want;
+    for (const Kernels* k : all_kernels()) {
+      Activations a;
+      std::vector<float> out(static_cast<size_t>(tokens * rows), -777.0f);
+      prepare(*k, w, x.data(), tokens, a, pool_, scale_cols);
+      matmul(*k, w, a, out.data(), pool_);
+      for (int64_t i = 3 * rows; i < 4 * rows; ++i) {
+        EXPECT_TRUE(std::isnan(out[static_cast<size_t>(i)])) << k->name;
+        out[static_cast<size_t>(i)] = 0;  // which NaN is of no matter
+      }
+      if (want.empty()) want = out;
+      EXPECT_TRUE(same_bits(out, want)) << k->name << " " << e.name << " " << scale_cols;
+    }
+  }
+}
+
 /// The largest codes and scales everywhere: sums that would saturate in 16 bits.
 TEST_P(EveryEncoding, HoldsAtTheExtremes) {
   const Encoding& e = *GetParam();
   if (e.kind == EncodingKind::Float) return;  // no codes
   const int64_t rows = 16, cols = 512;
-  for (const bool top : {false, true}) {
+  for (const int extreme : {0, 1, 2, 3}) {
+    const bool top = extreme % 2 == 1;
+    const int scales = extreme < 2 ? 0xff : 0;  // of six bits: the largest, the most negative
     std::vector<std::byte> data(e.bytes(static_cast<uint64_t>(rows * cols)));
     for (size_t at = 0; at < data.size(); at += static_cast<size_t>(e.block_bytes)) {
-      std::memset(data.data() + at, 0xff, static_cast<size_t>(e.block_bytes));
+      std::memset(data.data() + at, scales, static_cast<size_t>(e.block_bytes));
       BlockHeader header;
       uint8_t codes[kMaxBlock];
       e.unpack(data.data() + at, header, codes);
-      header.d = at % 2 == 0 ? 0x7bff : 0x8001;  // the largest, the least negative
+      const bool even = at / static_cast<size_t>(e.block_bytes) % 2 == 0;
+      header.d = even ? 0x7bff : 0x8001;  // the largest, the least negative
       header.dmin = e.has_min ? 0x7bff : 0;
       std::fill_n(codes, e.block, top ? static_cast<uint8_t>(e.levels.size() - 1) : uint8_t{0});
       e.pack(header, codes, data.data() + at);

@@ -144,5 +144,43 @@ TEST_F(Rounding, MatricesThatAskForDifferentRoundingsAreMultipliedApart) {
   expect_near(b, plain(whole));
 }
 
+/// What models are run with, and what they are judged by.
+TEST_F(Rounding, OnlyFastRoundsTheInputsOfBf16Weights) {
+  const auto packed = [&](EncodingId id) {
+    const Encoding& e = encoding(id);
+    std::vector<std::byte> bytes(e.bytes(kRows * kCols));
+    encode_float(e, weights_.data(), kRows * kCols, bytes.data());
+    Linear out;
+    out.w = pack_matrix(e, kRows, kCols, bytes.data(), nullptr, pool_);
+    return out;
+  };
+  const Linear bf16 = packed(EncodingId::BF16), f16 = packed(EncodingId::F16);
+  const auto products = [&](ActivationRounding rounding) {
+    std::vector<std::vector<float>> out(3, std::vector<float>(static_cast<size_t>(kTokens * kRows)));
+    LayerPass pass(tiny_config(), pool_, rounding);
+    pass.multiply({{&bf16, out[0].data()}, {&f16, out[1].data()}, {&linear_, out[2].data()}}, x_.data(), kTokens,
+                  nullptr);
+    return out;
+  };
+  const auto alone = [&](bool rounded) {
+    Activations a;
+    std::vector<float> out(static_cast<size_t>(kTokens * kRows));
+    if (rounded) {
+      prepare_bf16(kernels(), bf16.w, x_.data(), kTokens, a, pool_);
+    } else {
+      prepare(kernels(), bf16.w, x_.data(), kTokens, a, pool_);
+    }
+    matmul(kernels(), bf16.w, a, out.data(), pool_);
+    return out;
+  };
+  const auto fine = products(ActivationRounding::Fine), fast = products(ActivationRounding::Fast);
+  EXPECT_EQ(fine[0], alone(false));
+  EXPECT_EQ(products(ActivationRounding::LlamaCpp)[0], alone(false));
+  EXPECT_EQ(fast[0], alone(kernels().matmul_bf16 != nullptr));
+  EXPECT_EQ(fast[0] != fine[0], kernels().matmul_bf16 != nullptr);
+  EXPECT_EQ(fast[1], fine[1]);
+  EXPECT_EQ(fast[2], fine[2]);
+}
+
 }  // namespace
 }  // namespace lowbit
