@@ -167,8 +167,9 @@ void many_tokens(const Kernels& k, const PackedMatrix& w, int64_t tokens, Thread
   constexpr int64_t kPanels = 8;
   const int64_t piece = kPanels * pool.size();
   const auto peak = k.name != peaks().name             ? nullptr
+                    : a.form == ActivationForm::Codes  ? peaks().codes
                     : a.form == ActivationForm::Floats ? peaks().floats
-                                                       : peaks().codes;
+                                                       : peaks().bf16;
   constexpr int64_t kRounds = 200000;
   std::vector<int64_t> done(static_cast<size_t>(pool.size()));
   Pieces products, limits;
