@@ -153,56 +153,61 @@ void Activations::Free::operator()(std::byte* p) const { std::free(p); }
 
 namespace {
 
-/// Room for activations, and `quantize(row, tiles, stride)` for each token where codes are made.
-template <typename Quantize>
-void prepare_rows(const Kernels& k, const PackedMatrix& w, ActivationForm form, const float* x, int64_t tokens,
-                  Activations& out, ThreadPool& pool, const Quantize& quantize) {
-  const int64_t cols = w.cols();
-  const int64_t tiles = (cols + kTileCols - 1) / kTileCols;
-  out.form = form;
+/// Room for activations of that form, and `put(row, group, i, width)` for each token: token i of the `width` tokens
+/// that lie together from `group` on.
+template <typename Put>
+void prepare_rows(const Kernels& k, ActivationForm form, const float* x, int64_t tokens, int64_t cols, Activations& out,
+                  ThreadPool& pool, const Put& put) {
+  const int64_t token_bytes = activation_bytes(form, cols);
   constexpr size_t kAlignment = 4096;  // kernels choose where their stores lie by where activations do
-  const size_t bytes =
-      (static_cast<size_t>(tokens * activation_bytes(form, cols)) + kAlignment - 1) / kAlignment * kAlignment;
+  const size_t bytes = (static_cast<size_t>(tokens * token_bytes) + kAlignment - 1) / kAlignment * kAlignment;
   if (bytes > out.capacity) {
     out.data.reset(static_cast<std::byte*>(std::aligned_alloc(kAlignment, bytes)));
     out.capacity = out.data == nullptr ? 0 : bytes;
     if (out.data == nullptr) throw std::bad_alloc();
   }
   const int group = k.group(form);
+  out.form = form;
   out.view = {out.data.get(), tokens, cols, group};
 
   std::byte* data = out.data.get();
   const int64_t piece = form == ActivationForm::Codes ? std::gcd(group, 4) : group;  // tokens of a task, of one group
-  const auto prepare_piece = [&](int64_t p, int) {
+  pool.run((tokens + piece - 1) / piece, [&](int64_t p, int) {
     const int64_t first = p * piece / group * group, width = std::min<int64_t>(group, tokens - first);
     const int64_t begin = p * piece - first, end = std::min(width, begin + piece);
-    for (int64_t i = begin; i < end; ++i) {
-      const float* row = x + (first + i) * cols;
-      if (form == ActivationForm::Bf16) {
-        k.bf16_row(row, cols, reinterpret_cast<uint32_t*>(data) + first * ((cols + 1) / 2) + i, width);
-      } else if (form == ActivationForm::Floats) {
-        float* to = reinterpret_cast<float*>(data) + first * cols + i;
-        for (int64_t c = 0; c < cols; ++c) to[c * width] = row[c];
-      } else {
-        quantize(row, reinterpret_cast<ActivationTile*>(data) + first * tiles + i, width);
-      }
-    }
-  };
-  pool.run((tokens + piece - 1) / piece, prepare_piece);
+    for (int64_t i = begin; i < end; ++i) put(x + (first + i) * cols, data + first * token_bytes, i, width);
+  });
+}
+
+/// Of codes, by `quantize(row, tiles, stride)`.
+template <typename Quantize>
+void prepare_codes(const Kernels& k, const float* x, int64_t tokens, int64_t cols, Activations& out, ThreadPool& pool,
+                   const Quantize& quantize) {
+  prepare_rows(k, ActivationForm::Codes, x, tokens, cols, out, pool,
+               [&](const float* row, std::byte* group, int64_t i, int64_t width) {
+                 quantize(row, reinterpret_cast<ActivationTile*>(group) + i, width);
+               });
 }
 
 }  // namespace
 
 void prepare(const Kernels& k, const PackedMatrix& w, const float* x, int64_t tokens, Activations& out,
              ThreadPool& pool, int64_t scale_cols) {
-  const ActivationForm form = traits(w.view().family).is_float ? ActivationForm::Floats : ActivationForm::Codes;
-  prepare_rows(k, w, form, x, tokens, out, pool, [&](const float* row, ActivationTile* to, int64_t stride) {
-    if (scale_cols == kTileCols) {
-      k.quantize_row(row, w.cols(), to, stride);
-    } else {
-      quantize_row_in_blocks(row, w.cols(), scale_cols, to, stride);
-    }
-  });
+  const int64_t cols = w.cols();
+  if (traits(w.view().family).is_float) {
+    prepare_rows(k, ActivationForm::Floats, x, tokens, cols, out, pool,
+                 [cols](const float* row, std::byte* group, int64_t i, int64_t width) {
+                   float* to = reinterpret_cast<float*>(group) + i;
+                   for (int64_t c = 0; c < cols; ++c) to[c * width] = row[c];
+                 });
+  } else if (scale_cols == kTileCols) {
+    prepare_codes(k, x, tokens, cols, out, pool,
+                  [&](const float* row, ActivationTile* to, int64_t stride) { k.quantize_row(row, cols, to, stride); });
+  } else {
+    prepare_codes(k, x, tokens, cols, out, pool, [&](const float* row, ActivationTile* to, int64_t stride) {
+      quantize_row_in_blocks(row, cols, scale_cols, to, stride);
+    });
+  }
 }
 
 void prepare_bf16(const Kernels& k, const PackedMatrix& w, const float* x, int64_t tokens, Activations& out,
@@ -210,15 +215,17 @@ void prepare_bf16(const Kernels& k, const PackedMatrix& w, const float* x, int64
   if (k.matmul_bf16 == nullptr || w.view().family != Family::BF16) {
     throw std::logic_error("no product with activations in BF16");
   }
-  prepare_rows(k, w, ActivationForm::Bf16, x, tokens, out, pool, [](const float*, ActivationTile*, int64_t) {});
+  prepare_rows(k, ActivationForm::Bf16, x, tokens, w.cols(), out, pool,
+               [&](const float* row, std::byte* group, int64_t i, int64_t width) {
+                 k.bf16_row(row, w.cols(), reinterpret_cast<uint32_t*>(group) + i, width);
+               });
 }
 
 void prepare_on_scale(const Kernels& k, const PackedMatrix& w, const float* x, int64_t tokens, Activations& out,
                       ThreadPool& pool, float scale) {
-  prepare_rows(k, w, ActivationForm::Codes, x, tokens, out, pool,
-               [&](const float* row, ActivationTile* to, int64_t stride) {
-                 quantize_row_on_scale(row, w.cols(), scale, to, stride);
-               });
+  prepare_codes(k, x, tokens, w.cols(), out, pool, [&](const float* row, ActivationTile* to, int64_t stride) {
+    quantize_row_on_scale(row, w.cols(), scale, to, stride);
+  });
 }
 
 void matmul(const Kernels& k, const PackedMatrix& w, const Activations& x, float* out, ThreadPool& pool) {

@@ -58,6 +58,16 @@ LOWBIT_INLINE void join_scales(const uint8_t* chunk, uint8_t* out) {
   if constexpr (kAt + kSize < kPartScales) join_scales<kVector + 1>(chunk, out);
 }
 
+/// The integer scales of part `s` of a unit's tile; of 2 bits together with minima, scale | minimum << 4. `chunk` is
+/// what join_scales() made of it where scales are split, `first` the unit's first row in its panel.
+template <Family F>
+LOWBIT_INLINE Ints sub_scales(const uint8_t* chunk, int tile, int s, int first) {
+  constexpr FamilyTraits kTraits = traits(F);
+  if constexpr (split_scales(kTraits)) return widen_signed(chunk + kPartScales * s + kPanelRows * tile + first);
+  const uint8_t* at = chunk + scales_at(kTraits) + tile * scales_bytes(kTraits) + kPanelRows * s + first;
+  return kTraits.bits == 2 ? widen_unsigned(at) : widen_signed(at);
+}
+
 /// What multiplies the dots and sums of a unit's tile; by chunks, without d and dmin.
 template <Family F>
 struct Scales {
@@ -80,31 +90,25 @@ struct Scales {
   }
   /// `chunk` is that of the tile.
   LOWBIT_INLINE void read(const uint8_t* chunk, int tiles, int tile, int shared, int first) {
-    if constexpr (split_scales(kTraits)) {  // `chunk` is what join_scales() made of it
-      for (int s = 0; s < kParts; ++s) {
-        scale[s] = times(d, widen_signed(chunk + kPartScales * s + kPanelRows * tile + first));
-      }
-      return;
-    }
-    const int at_group = (tile >> shared) * scales_bytes(kTraits);
-    const uint8_t* scales = chunk + scales_at(kTraits) + at_group;
-    const uint8_t* minima = chunk + minima_at(kTraits, tiles, shared) + at_group;
     if constexpr (kTraits.sub_scales == 0) {
-      scale[0] = load_halves(scales + 2 * first);
-      if constexpr (kTraits.minima) minimum[0] = load_halves(minima + 2 * first);
+      const int at = (tile >> shared) * scales_bytes(kTraits) + 2 * first;
+      scale[0] = load_halves(chunk + scales_at(kTraits) + at);
+      if constexpr (kTraits.minima) minimum[0] = load_halves(chunk + minima_at(kTraits, tiles, shared) + at);
       if constexpr (kTraits.zeros) minimum[0] = mul(minimum[0], scale[0]);
       return;
     }
     for (int s = 0; s < kParts; ++s) {
-      const int at = kPanelRows * s + first;
+      const Ints sub = sub_scales<F>(chunk, tile, s, first);
       if constexpr (kTraits.bits == 2) {
-        const Ints both = widen_unsigned(scales + at);
-        scale[s] = times(d, bits_and(both, every_int(15)));
-        minimum[s] = times(dmin, high_nibbles(both));
+        scale[s] = times(d, bits_and(sub, every_int(15)));
+        minimum[s] = times(dmin, high_nibbles(sub));
         continue;
       }
-      scale[s] = times(d, widen_signed(scales + at));
-      if constexpr (kTraits.minima) minimum[s] = times(dmin, widen_unsigned(minima + at));
+      scale[s] = times(d, sub);
+      if constexpr (kTraits.minima) {
+        const uint8_t* minima = chunk + minima_at(kTraits, tiles, 0) + tile * scales_bytes(kTraits);
+        minimum[s] = times(dmin, widen_unsigned(minima + kPanelRows * s + first));
+      }
     }
   }
 };

@@ -12,24 +12,23 @@ struct FoldedTile {
   static_assert(scaled_by_chunks(kTraits));
   using Rule = DotRule<kTraits.bits, kTraits.table>;
   struct Factors {
-    Floats minimum[2], d_, dmin_;
+    Floats minimum[2], d, dmin;
     Ints factor[2], offset[2];  ///< 16-bit, of each two codes
 
     LOWBIT_INLINE void begin_chunk(const uint8_t* chunk, int first) {
-      d_ = load_halves(chunk + d_at(kTraits) + 2 * first);
-      if constexpr (kMinima) dmin_ = load_halves(chunk + 2 * kPanelRows + 2 * first);
-      if constexpr (!kMinima) d_ = sub(zero_floats(), d_);
+      d = load_halves(chunk + d_at(kTraits) + 2 * first);
+      if constexpr (kMinima) dmin = load_halves(chunk + 2 * kPanelRows + 2 * first);
+      if constexpr (!kMinima) d = sub(zero_floats(), d);
     }
     LOWBIT_INLINE void read(const uint8_t* chunk, int, int tile, int, int first) {
       for (int s = 0; s < 2; ++s) {
+        const Ints sub = sub_scales<F>(chunk, tile, s, first);
         if constexpr (kMinima) {
-          const Ints both = widen_unsigned(chunk + scales_at(kTraits) + kPanelRows * (2 * tile + s) + first);
-          factor[s] = Rule::two_words(bits_and(both, every_int(15)));
-          minimum[s] = to_floats(high_nibbles(both));
+          factor[s] = Rule::two_words(bits_and(sub, every_int(15)));
+          minimum[s] = to_floats(high_nibbles(sub));
         } else {
-          const Ints scale = widen_signed(chunk + kPartScales * s + kPanelRows * tile + first);
-          factor[s] = Rule::two_words(ints_minus(zero(), scale));
-          offset[s] = Rule::four_bytes(ints_plus(every_int(128), ints_left<2>(scale)));
+          factor[s] = Rule::two_words(ints_minus(zero(), sub));
+          offset[s] = Rule::four_bytes(ints_plus(every_int(128), ints_left<2>(sub)));
         }
       }
     }
@@ -45,8 +44,8 @@ struct FoldedTile {
     return Rule::add_words(products, scales.offset[kGroup / 4]);
   }
   LOWBIT_INLINE Floats minimum(int part) const { return scales.minimum[part]; }
-  LOWBIT_INLINE Floats d() const { return scales.d_; }
-  LOWBIT_INLINE Floats dmin() const { return scales.dmin_; }
+  LOWBIT_INLINE Floats d() const { return scales.d; }
+  LOWBIT_INLINE Floats dmin() const { return scales.dmin; }
 };
 
 /// What is decoded to memory for products by Rule.

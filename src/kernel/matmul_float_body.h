@@ -91,13 +91,15 @@ int64_t stream_panels(const PackedView& w, int64_t panel, int64_t end, const Act
 
 template <Family F>
 void stream(const PackedView& w, int64_t panel, int64_t end, const ActivationView& x, float* out, int64_t stride) {
-  if (x.tokens == 1 && w.panel_bytes > kLongestSinglePanel) {
+  if (x.tokens == 1 && w.panel_bytes <= kLongestSinglePanel) {
+    stream_panels<F, 1>(w, panel, end, x, out, stride);
+    return;
+  }
+  if (x.tokens == 1) {
     panel = stream_panels<F, kSingleTokenPanels>(w, panel, end, x, out, stride);
     if constexpr (kSingleTokenPanels > 2) panel = stream_panels<F, 2>(w, panel, end, x, out, stride);
   }
-  if (kFloatPanels > 1 && (x.tokens > 1 || w.panel_bytes > kLongestSinglePanel)) {
-    panel = stream_panels<F, kFloatPanels>(w, panel, end, x, out, stride);
-  }
+  if constexpr (kFloatPanels > 1) panel = stream_panels<F, kFloatPanels>(w, panel, end, x, out, stride);
   stream_panels<F, 1>(w, panel, end, x, out, stride);
 }
 

@@ -1,6 +1,6 @@
 // The products of matmul_avxvnni.cc with the same instruction of AVX-512 in place of AVX-VNNI's, so that they are
 // tested on machines that have only that one.
-#include "kernel/avxvnni_emulated.h"
+#include "kernel/emulated.h"
 
 #include <immintrin.h>
 #include <stdint.h>

@@ -1,9 +1,9 @@
 #if defined(__x86_64__)
+#include "kernel/emulated.h"
+
 #include <gtest/gtest.h>
 
-#include "kernel/avxvnni_emulated.h"
 #include "kernel/support.h"
-#include "kernel/tiles_emulated.h"
 
 namespace lowbit {
 namespace {

@@ -64,13 +64,17 @@ bool same_bits(const std::vector<T>& a, const std::vector<T>& b) {
   return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0;
 }
 
+inline std::vector<float> product(const Kernels& k, const PackedMatrix& w, const Activations& x, ThreadPool& pool) {
+  std::vector<float> out(static_cast<size_t>(x.view.tokens * w.rows()), -777.0f);
+  matmul(k, w, x, out.data(), pool);
+  return out;
+}
+
 inline std::vector<float> product(const Kernels& k, const PackedMatrix& w, const std::vector<float>& x, int64_t tokens,
                                   ThreadPool& pool) {
-  std::vector<float> out(static_cast<size_t>(tokens * w.rows()), -777.0f);
   Activations activations;
   prepare(k, w, x.data(), tokens, activations, pool);
-  matmul(k, w, activations, out.data(), pool);
-  return out;
+  return product(k, w, activations, pool);
 }
 
 }  // namespace lowbit::test

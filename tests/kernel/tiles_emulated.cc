@@ -1,6 +1,6 @@
 // The products of matmul_amx.cc with tile registers that are emulated as the manual defines them, so that what is built
 // on them is tested on machines without AMX.
-#include "kernel/tiles_emulated.h"
+#include "kernel/emulated.h"
 
 #include <immintrin.h>
 #include <stdint.h>
