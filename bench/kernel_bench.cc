@@ -72,16 +72,6 @@ void product(const Kernels& k, const PackedMatrix& w, const std::vector<float>& 
   matmul(k, w, a, out.data(), pool);
 }
 
-/// Prepared as models are run.
-void prepare_fast(const Kernels& k, const PackedMatrix& w, const std::vector<float>& x, int64_t tokens, Activations& a,
-                  ThreadPool& pool) {
-  if (w.view().family == Family::BF16 && k.matmul_bf16 != nullptr) {
-    prepare_bf16(k, w, x.data(), tokens, a, pool);
-  } else {
-    prepare(k, w, x.data(), tokens, a, pool);
-  }
-}
-
 constexpr uint64_t kPieceBytes = 2 << 20, kColdBytes = 160 << 20;
 
 /// Reads a piece of memory, shared out as weights are; four places at once, which one core needs for its full rate.
@@ -128,7 +118,7 @@ void one_token(const Encoding& e, const Kernels& k, const PackedMatrix& w, Threa
   const std::vector<float> x(static_cast<size_t>(w.cols()), 0.5f);
   std::vector<float> out(static_cast<size_t>(w.rows()));
   Activations a;
-  prepare_fast(k, w, x, 1, a, pool);
+  prepare_fast(k, w, x.data(), 1, a, pool);
   const auto multiply = k.matmul(a.form);
   const int64_t panel_bytes = static_cast<int64_t>(w.view().panel_bytes);
   const int64_t step = std::max<int64_t>(1, (64 << 10) / panel_bytes),
@@ -162,14 +152,14 @@ void many_tokens(const Kernels& k, const PackedMatrix& w, int64_t tokens, Thread
   for (size_t i = 0; i < x.size(); ++i) x[i] = std::sin(static_cast<float>(i));
   std::vector<float> out(static_cast<size_t>(tokens * w.rows()));
   Activations a;
-  prepare_fast(k, w, x, tokens, a, pool);
+  prepare_fast(k, w, x.data(), tokens, a, pool);
   const auto multiply = k.matmul(a.form);
   constexpr int64_t kPanels = 8;
   const int64_t piece = kPanels * pool.size();
   const auto peak = k.name != peaks().name             ? nullptr
-                    : a.form == ActivationForm::Codes  ? peaks().codes
                     : a.form == ActivationForm::Floats ? peaks().floats
-                                                       : peaks().bf16;
+                    : a.form == ActivationForm::Bf16   ? peaks().bf16
+                                                       : peaks().codes;
   constexpr int64_t kRounds = 200000;
   std::vector<int64_t> done(static_cast<size_t>(pool.size()));
   Pieces products, limits;

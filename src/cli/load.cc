@@ -24,8 +24,10 @@ void add_rounding_option(CLI::App* command, ActivationRounding& rounding) {
   command
       ->add_option_function<std::string>(
           "--activations", [&rounding, known](const std::string& wanted) { rounding = known.at(wanted); },
-          "fast (default): the inputs of BF16 weights are rounded to BF16 where the processor multiplies those faster; "
-          "fine: they stay exact, as in lowbit eval. For other weights they are the same")
+          "fast (default): where the processor multiplies those faster, inputs of BF16 weights are rounded to BF16, "
+          "those "
+          "of K-quants and IQ4_XS to 8 bits with scales that are powers of two within each 256; fine: inputs of floats "
+          "stay exact, others have a scale every 32. lowbit eval --activations fast tells what that costs")
       ->check(CLI::IsMember(known));
 }
 

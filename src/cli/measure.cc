@@ -26,8 +26,11 @@ struct Loaded {
 
 std::string hash_text(const Hash& hash) { return "xxh3:" + hash.hex(); }
 
-bool fine_activations(const MeasureOptions& options) {
-  return options.activations.empty() ? options.evaluate.hugging_face : options.activations == "fine";
+ActivationRounding rounding_of(const MeasureOptions& options) {
+  if (options.activations == name(ActivationRounding::Fast)) return ActivationRounding::Fast;
+  const bool fine = options.activations.empty() ? options.evaluate.hugging_face
+                                                : options.activations == name(ActivationRounding::Fine);
+  return fine ? ActivationRounding::Fine : ActivationRounding::LlamaCpp;
 }
 
 }  // namespace
@@ -36,8 +39,7 @@ Measurement measure(const std::string& model, const MeasureOptions& options, Thr
   const std::string text = read_text_file(options.text);
   Hash hash;
   hash.add(std::as_bytes(std::span(text)));
-  const ActivationRounding rounding =
-      fine_activations(options) ? ActivationRounding::Fine : ActivationRounding::LlamaCpp;
+  const ActivationRounding rounding = rounding_of(options);
   Loaded loaded(model, pool, rounding, options.load);
   EvaluateOptions evaluation = options.evaluate;
   evaluation.text_name = options.text;
@@ -51,7 +53,7 @@ Json to_json(const Measurement& measurement, const MeasureOptions& options) {
   Json out = to_json(measurement.evaluation);
   out["text_hash"] = measurement.text_hash;
   out["hugging_face"] = options.evaluate.hugging_face;
-  out["activations"] = fine_activations(options) ? "fine" : "llama.cpp";
+  out["activations"] = name(rounding_of(options));
   return out;
 }
 

@@ -12,7 +12,7 @@ namespace lowbit {
 struct MeasureOptions {
   std::string text;       ///< file
   std::string reference;  ///< original model; empty: perplexity alone
-  /// How activations are rounded to 8 bits: "llama.cpp" or "fine". Empty: each definition of perplexity with the
+  /// How activations are rounded to 8 bits: "llama.cpp", "fine" or "fast". Empty: each definition of perplexity with the
   /// arithmetic of those who defined it, so that figures can be compared with theirs.
   std::string activations;
   EvaluateOptions evaluate;

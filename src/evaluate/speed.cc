@@ -85,12 +85,13 @@ class Run {
   std::vector<KvCache> caches_;
 };
 
-void add(PassWork& work, const ModelSource& source, const WeightId& id, int64_t tokens) {
+/// `fast`: activations are rounded for speed.
+void add(PassWork& work, const ModelSource& source, const WeightId& id, int64_t tokens, bool fast) {
   const TensorInfo& info = source.store->at(source.name(id));
   const double operations = 2.0 * static_cast<double>(info.elements() * tokens);
   if (info.encoding->kind != EncodingKind::Float) {
     work.code_operations += operations;
-  } else if (info.encoding->id == EncodingId::BF16 && peaks().bf16 != nullptr) {
+  } else if (info.encoding->id == EncodingId::BF16 && fast && peaks().bf16 != nullptr) {
     work.bf16_operations += operations;
   } else {
     work.float_operations += operations;
@@ -106,20 +107,21 @@ PassWork work_of(const Transformer& model, const ModelSource& source, const Spee
     return c.sliding_window > 0 ? std::min(position + 1, c.sliding_window) : position + 1;
   };
   const int64_t positions = std::min(before + count, attended(before + count - 1) + count - 1);
+  const bool fast = model.rounding() == ActivationRounding::Fast;
   PassWork work;
   work.bytes = static_cast<double>(model.weight_bytes());
   for (int layer = 0; layer < c.layers; ++layer) {
     const bool last = layer + 1 == c.layers;  // what follows attention is only computed for the outputs then
     for (const LayerMatrix& m : kLayerMatrices) {
       const bool projects = m.role == Role::Q || m.role == Role::K || m.role == Role::V;
-      add(work, source, {m.role, layer}, projects || !last ? tokens : outputs);
+      add(work, source, {m.role, layer}, projects || !last ? tokens : outputs, fast);
     }
     int64_t pairs = 0;
     for (int64_t i = last ? count - 1 : 0; i < count; ++i) pairs += attended(before + i);
     work.float_operations += 4.0 * static_cast<double>(test.sequences * pairs * c.heads * c.head_dim);
     work.bytes += static_cast<double>(test.sequences * positions * c.kv_heads * kv_bytes(test.cache, c.head_dim));
   }
-  add(work, source, output_matrix(c), outputs);
+  add(work, source, output_matrix(c), outputs, fast);
   return work;
 }
 

@@ -24,14 +24,13 @@
 namespace lowbit {
 namespace {
 
-#define LOWBIT_TABLE(isa)                                                                                        \
-  Kernels {                                                                                                      \
-    .name = #isa, .base = #isa, .code_group = isa::kCodeGroup, .float_group = isa::kFloatGroup, .bf16_group = 0, \
-    .quantize_row = isa::quantize_row, .matmul_codes = isa::matmul_codes, .matmul_floats = isa::matmul_floats,   \
-    .bf16_row = nullptr, .matmul_bf16 = nullptr, .rms_norm = isa::rms_norm, .rope = isa::rope,                   \
-    .silu_mul = isa::silu_mul, .add = isa::add_to, .attention_part = isa::attention_part,                        \
-    .attention_join = isa::attention_join, .to_f16 = isa::to_f16, .from_f16 = isa::from_f16,                     \
-    .log_sum_exp = isa::log_sum_exp                                                                              \
+#define LOWBIT_TABLE(isa)                                                                                      \
+  Kernels {                                                                                                    \
+    .name = #isa, .base = #isa, .code_group = isa::kCodeGroup, .float_group = isa::kFloatGroup,                \
+    .quantize_row = isa::quantize_row, .matmul_codes = isa::matmul_codes, .matmul_floats = isa::matmul_floats, \
+    .rms_norm = isa::rms_norm, .rope = isa::rope, .silu_mul = isa::silu_mul, .add = isa::add_to,               \
+    .attention_part = isa::attention_part, .attention_join = isa::attention_join, .to_f16 = isa::to_f16,       \
+    .from_f16 = isa::from_f16, .log_sum_exp = isa::log_sum_exp                                                 \
   }
 
 /// As `base`, but for products with coded weights.
@@ -54,10 +53,13 @@ namespace {
   }()
 
 #if defined(__x86_64__)
-Kernels with_bf16(Kernels k) {
+Kernels with_faster_forms(Kernels k) {
   k.bf16_group = zen4::kBf16Group;
   k.bf16_row = zen4::bf16_row;
   k.matmul_bf16 = zen4::matmul_bf16;
+  k.chunk_group = zen4::kChunkGroup;
+  k.chunk_row = zen4::chunk_row;
+  k.matmul_chunks = zen4::matmul_chunks;
   return k;
 }
 
@@ -103,7 +105,7 @@ const std::vector<const Kernels*>& all_kernels() {
 #if defined(__x86_64__)
     static const Kernels avx2 = LOWBIT_TABLE(avx2), avx512 = LOWBIT_TABLE(avx512),
                          avxvnni = LOWBIT_TABLE_LIKE(avx2, avxvnni), amx = LOWBIT_TABLE_LIKE(avx512, amx),
-                         zen4 = with_bf16(LOWBIT_TABLE_OF_PRODUCTS(avx512, zen4));
+                         zen4 = with_faster_forms(LOWBIT_TABLE_OF_PRODUCTS(avx512, zen4));
     __builtin_cpu_init();
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c() &&
         __builtin_cpu_supports("bmi2")) {
@@ -171,7 +173,8 @@ void prepare_rows(const Kernels& k, ActivationForm form, const float* x, int64_t
   out.view = {out.data.get(), tokens, cols, group};
 
   std::byte* data = out.data.get();
-  const int64_t piece = form == ActivationForm::Codes ? std::gcd(group, 4) : group;  // tokens of a task, of one group
+  const bool in_pieces = form == ActivationForm::Codes || form == ActivationForm::Chunks;
+  const int64_t piece = in_pieces ? std::gcd(group, 4) : group;  // tokens of a task, of one group
   pool.run((tokens + piece - 1) / piece, [&](int64_t p, int) {
     const int64_t first = p * piece / group * group, width = std::min<int64_t>(group, tokens - first);
     const int64_t begin = p * piece - first, end = std::min(width, begin + piece);
@@ -210,15 +213,23 @@ void prepare(const Kernels& k, const PackedMatrix& w, const float* x, int64_t to
   }
 }
 
-void prepare_bf16(const Kernels& k, const PackedMatrix& w, const float* x, int64_t tokens, Activations& out,
+void prepare_fast(const Kernels& k, const PackedMatrix& w, const float* x, int64_t tokens, Activations& out,
                   ThreadPool& pool) {
-  if (k.matmul_bf16 == nullptr || w.view().family != Family::BF16) {
-    throw std::logic_error("no product with activations in BF16");
+  const ActivationForm form = k.fastest(w.view().family);
+  const int64_t cols = w.cols();
+  if (form == ActivationForm::Bf16) {
+    prepare_rows(k, form, x, tokens, cols, out, pool,
+                 [&](const float* row, std::byte* group, int64_t i, int64_t width) {
+                   k.bf16_row(row, cols, reinterpret_cast<uint32_t*>(group) + i, width);
+                 });
+  } else if (form == ActivationForm::Chunks) {
+    prepare_rows(k, form, x, tokens, cols, out, pool,
+                 [&](const float* row, std::byte* group, int64_t i, int64_t width) {
+                   k.chunk_row(row, cols, reinterpret_cast<ActivationChunk*>(group) + i, width);
+                 });
+  } else {
+    prepare(k, w, x, tokens, out, pool);
   }
-  prepare_rows(k, ActivationForm::Bf16, x, tokens, w.cols(), out, pool,
-               [&](const float* row, std::byte* group, int64_t i, int64_t width) {
-                 k.bf16_row(row, w.cols(), reinterpret_cast<uint32_t*>(group) + i, width);
-               });
 }
 
 void prepare_on_scale(const Kernels& k, const PackedMatrix& w, const float* x, int64_t tokens, Activations& out,
@@ -230,8 +241,9 @@ void prepare_on_scale(const Kernels& k, const PackedMatrix& w, const float* x, i
 
 void matmul(const Kernels& k, const PackedMatrix& w, const Activations& x, float* out, ThreadPool& pool) {
   const PackedView& view = w.view();
-  const bool fits = x.form == ActivationForm::Bf16 ? view.family == Family::BF16
-                                                   : (x.form == ActivationForm::Floats) == traits(view.family).is_float;
+  const bool exact = x.form == ActivationForm::Codes || x.form == ActivationForm::Floats;
+  const bool fits =
+      exact ? (x.form == ActivationForm::Floats) == traits(view.family).is_float : x.form == k.fastest(view.family);
   if (x.view.cols != w.cols() || !fits || x.view.group != k.group(x.form)) {
     throw std::logic_error("activations prepared for another kind of matrix");
   }

@@ -2,7 +2,7 @@
 //
 // Batch-invariant by construction: a token's result never depends on the other tokens of the call nor on the number of
 // threads, because every output is one chain of additions in a fixed order. The chains are the same for every
-// instruction set, so results are bit-identical across them too; but for matmul_bf16, which few have.
+// instruction set, so results are bit-identical across them too; but for matmul_bf16 and matmul_chunks, which few have.
 #pragma once
 
 #include <cstdint>
@@ -21,6 +21,7 @@ enum class ActivationForm : uint8_t {
   Codes,   ///< int8 with a scale (see ActivationTile): with weights that are codes
   Floats,  ///< binary32: with float weights
   Bf16,    ///< rounded to bfloat16: with BF16 weights, where there is Kernels::matmul_bf16
+  Chunks,  ///< ActivationChunk: with weights that have integer scales, where there is Kernels::matmul_chunks
 };
 
 /// Activations of `tokens` rows prepared for products with packed matrices of `cols` columns.
@@ -38,7 +39,7 @@ struct Kernels {
   std::string_view name;  ///< "ref", "avx2", "avxvnni", "avx512", "amx", "zen4", "neon", "dotprod", "i8mm"
   std::string_view base;  ///< whose operations it has but for products; its own name if none
   /// Tokens that lie together for the product of that name (0 if there is none): see ActivationView.
-  int code_group, float_group, bf16_group;
+  int code_group, float_group, bf16_group = 0, chunk_group = 0;
 
   /// Fills tile j of a token's activations at out[j * stride].
   void (*quantize_row)(const float* x, int64_t cols, ActivationTile* out, int64_t stride);
@@ -49,10 +50,15 @@ struct Kernels {
   void (*matmul_floats)(const PackedView& w, int64_t begin, int64_t end, const ActivationView& x, float* out,
                         int64_t out_stride);
   /// Fills pair j of a token's activations at out[j * stride], rounded to bfloat16.
-  void (*bf16_row)(const float* x, int64_t cols, uint32_t* out, int64_t stride);
+  void (*bf16_row)(const float* x, int64_t cols, uint32_t* out, int64_t stride) = nullptr;
   /// The product of BF16 weights and such activations. Null, like bf16_row, but for zen4.
   void (*matmul_bf16)(const PackedView& w, int64_t begin, int64_t end, const ActivationView& x, float* out,
-                      int64_t out_stride);
+                      int64_t out_stride) = nullptr;
+  /// Fills chunk j of a token's activations at out[j * stride]; cols is a multiple of kChunkCols.
+  void (*chunk_row)(const float* x, int64_t cols, ActivationChunk* out, int64_t stride) = nullptr;
+  /// The product of weights with integer scales and such activations. Null, like chunk_row, but for zen4.
+  void (*matmul_chunks)(const PackedView& w, int64_t begin, int64_t end, const ActivationView& x, float* out,
+                        int64_t out_stride) = nullptr;
   /// out = x / sqrt(mean(x^2) + eps) * weight
   void (*rms_norm)(const float* x, const float* weight, int64_t n, float eps, float* out);
   /// Rotates x[head_dim] in place, halves split as Hugging Face does: (x[i], x[i + n/2]) by angle (cos[i], sin[i]).
@@ -71,10 +77,19 @@ struct Kernels {
   double (*log_sum_exp)(const float* x, int64_t n);
 
   auto matmul(ActivationForm form) const {
-    return form == ActivationForm::Codes ? matmul_codes : form == ActivationForm::Floats ? matmul_floats : matmul_bf16;
+    const decltype(matmul_codes) of_form[] = {matmul_codes, matmul_floats, matmul_bf16, matmul_chunks};
+    return of_form[static_cast<int>(form)];
   }
   int group(ActivationForm form) const {
-    return form == ActivationForm::Codes ? code_group : form == ActivationForm::Floats ? float_group : bf16_group;
+    const int of_form[] = {code_group, float_group, bf16_group, chunk_group};
+    return of_form[static_cast<int>(form)];
+  }
+  /// The form that products with weights of that family are fastest in: at the price of more rounding if it is Bf16 or
+  /// Chunks.
+  ActivationForm fastest(Family family) const {
+    if (family == Family::BF16 && matmul_bf16 != nullptr) return ActivationForm::Bf16;
+    if (traits(family).sub_scales > 0 && matmul_chunks != nullptr) return ActivationForm::Chunks;
+    return traits(family).is_float ? ActivationForm::Floats : ActivationForm::Codes;
   }
 };
 
@@ -113,8 +128,8 @@ const Table& table_like_kernels(const std::vector<const Table*>& tables) {
 /// asks for it; see block_scales.h.
 void prepare(const Kernels& k, const PackedMatrix& w, const float* x, int64_t tokens, Activations& out,
              ThreadPool& pool, int64_t scale_cols = kTileCols);
-/// Prepares them as bfloat16. Throws std::logic_error unless `w` is BF16 and there is k.matmul_bf16.
-void prepare_bf16(const Kernels& k, const PackedMatrix& w, const float* x, int64_t tokens, Activations& out,
+/// Prepares them in the form that is fastest for `w`.
+void prepare_fast(const Kernels& k, const PackedMatrix& w, const float* x, int64_t tokens, Activations& out,
                   ThreadPool& pool);
 /// out[tokens, w.rows()] = x W^T, spread over the pool. x was prepared with the same `k`.
 void matmul(const Kernels& k, const PackedMatrix& w, const Activations& x, float* out, ThreadPool& pool);

@@ -243,12 +243,34 @@ static inline void set_sums(ActivationTile& tile, int32_t first, int32_t last) {
   tile.half_start[1] = kDotBits - 128 * last;
 }
 
+/// Columns of a chunk.
+inline constexpr int kChunkCols = kChunkTiles * kTileCols;
+/// Of ActivationChunk: the largest shift, and what 16 codes may add up to, all of them taken positive, so that dots of
+/// 16 codes with 6 bits fit into 16 bits.
+inline constexpr int kMostShift = 12, kMostHalfSum = 1023;
+
+/// 256 activations of one token, with a scale of their own, and each tile a power of two below it: x[i] is about
+/// scale * codes[i] / 2^shift[i / 32]. Products of weights with integer scales need no scale but these, so that they
+/// are integers but for a few steps a chunk: see chunks_zen4.cc.
+struct alignas(64) ActivationChunk {
+  int8_t codes[kChunkCols];  ///< in [-127, 127]
+  int32_t shift[kChunkTiles];
+  /// What dots start from where something is taken off codes of weights: less so many times the sum of the codes. Those
+  /// of halves of tiles, two of which share an int, with 2^15.
+  int32_t start128[kChunkTiles], half_start4[2 * kChunkTiles], half_start32[2 * kChunkTiles];
+  /// Sums that are multiplied by minima, about those of the activations / minimum_scale; of each two tiles, or halves
+  /// of a tile, the second first.
+  int16_t pair_sum[kChunkTiles], half_sum[2 * kChunkTiles];
+  float scale, minimum_scale;
+};
+static_assert(sizeof(ActivationChunk) == 512);
+
 /// Prepared activations as kernels see them. Tokens lie in groups of `group` (the last may be smaller), so that what is
 /// multiplied together lies together: of a group of w tokens, tile j of its token i (or, for floats, column j) is
 /// element j * w + i. Of bfloat16, element j * w + i is the uint32 of columns 2 j (its lower half) and 2 j + 1, 0
 /// beyond the last column.
 struct ActivationView {
-  const void* data;  ///< ActivationTile, float or uint32_t
+  const void* data;  ///< ActivationTile, ActivationChunk, float or uint32_t
   int64_t tokens, cols;
   int group;
 };

@@ -72,14 +72,6 @@ static constexpr int64_t attention_record(int64_t head_dim) { return (head_dim +
                      int64_t out_stride);                                                                  \
   }
 
-#define LOWBIT_DECLARE_BF16(isa)                                                                         \
-  namespace isa {                                                                                        \
-  extern const int kBf16Group;                                                                           \
-  void bf16_row(const float* x, int64_t cols, uint32_t* out, int64_t stride);                            \
-  void matmul_bf16(const PackedView& w, int64_t begin, int64_t end, const ActivationView& x, float* out, \
-                   int64_t out_stride);                                                                  \
-  }
-
 #define LOWBIT_DECLARE_KERNELS(isa)                                                                  \
   LOWBIT_DECLARE_PRODUCTS(isa)                                                                       \
   namespace isa {                                                                                    \
@@ -102,14 +94,21 @@ LOWBIT_DECLARE_KERNELS(avx512)
 LOWBIT_DECLARE_CODES(avxvnni)  // else as avx2
 LOWBIT_DECLARE_CODES(amx)      // else as avx512
 LOWBIT_DECLARE_PRODUCTS(zen4)  // else as avx512
-LOWBIT_DECLARE_BF16(zen4)
+namespace zen4 {
+extern const int kBf16Group, kChunkGroup;
+void bf16_row(const float* x, int64_t cols, uint32_t* out, int64_t stride);
+void matmul_bf16(const PackedView& w, int64_t begin, int64_t end, const ActivationView& x, float* out,
+                 int64_t out_stride);
+void chunk_row(const float* x, int64_t cols, ActivationChunk* out, int64_t stride);
+void matmul_chunks(const PackedView& w, int64_t begin, int64_t end, const ActivationView& x, float* out,
+                   int64_t out_stride);
+}  // namespace zen4
 #elif defined(__aarch64__)
 LOWBIT_DECLARE_KERNELS(neon)
 LOWBIT_DECLARE_CODES(dotprod)  // else as neon
 LOWBIT_DECLARE_CODES(i8mm)     // else as neon
 #endif
 #undef LOWBIT_DECLARE_KERNELS
-#undef LOWBIT_DECLARE_BF16
 #undef LOWBIT_DECLARE_PRODUCTS
 #undef LOWBIT_DECLARE_CODES
 

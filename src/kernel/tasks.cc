@@ -41,6 +41,7 @@ PanelRange panels_of(const Tasks& tasks, int64_t range, int64_t before, int64_t 
 int64_t activation_bytes(ActivationForm form, int64_t cols) {
   if (form == ActivationForm::Floats) return cols * static_cast<int64_t>(sizeof(float));
   if (form == ActivationForm::Bf16) return (cols + 1) / 2 * static_cast<int64_t>(sizeof(uint32_t));
+  if (form == ActivationForm::Chunks) return cols / kChunkCols * static_cast<int64_t>(sizeof(ActivationChunk));
   return (cols + kTileCols - 1) / kTileCols * static_cast<int64_t>(sizeof(ActivationTile));
 }
 

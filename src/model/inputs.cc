@@ -11,9 +11,11 @@ bool keeps_outliers(const Linear& linear) { return linear.inputs.outlier > 0 && 
 
 Inputs::Form Inputs::form_of(const Linear& linear, const Kernels& kernels) const {
   const Family family = linear.w.view().family;
-  if (family == Family::BF16 && rounding_ == ActivationRounding::Fast && kernels.matmul_bf16 != nullptr) return kBf16;
+  if (!traits(family).is_float && linear.inputs.scales != InputRounding::Scales::Own) return kAsked;
+  const ActivationForm fastest = kernels.fastest(family);
+  if (rounding_ == ActivationRounding::Fast && fastest == ActivationForm::Bf16) return kBf16;
+  if (rounding_ == ActivationRounding::Fast && fastest == ActivationForm::Chunks) return kChunks;
   if (traits(family).is_float) return kFloats;
-  if (linear.inputs.scales != InputRounding::Scales::Own) return kAsked;
   return rounding_ == ActivationRounding::LlamaCpp && linear.w.source().block > kTileCols ? kBlockScales : kCodes;
 }
 
@@ -23,8 +25,8 @@ const Activations& Inputs::of(const Linear& linear, const Kernels& kernels, Thre
   if (ready_[form]) return out;
   ready_[form] = true;
   const PackedMatrix& w = linear.w;
-  if (form == kBf16) {
-    prepare_bf16(kernels, w, x_, tokens_, out, pool);
+  if (form == kBf16 || form == kChunks) {
+    prepare_fast(kernels, w, x_, tokens_, out, pool);
   } else if (form == kBlockScales) {
     prepare(kernels, w, x_, tokens_, out, pool, w.source().block);
   } else if (form != kAsked) {

@@ -49,7 +49,7 @@ class Inputs {
   void add_outliers(const Linear& linear, int64_t begin, int64_t end, int64_t first, int64_t last, float* out) const;
 
  private:
-  enum Form { kFloats, kBf16, kCodes, kBlockScales, kAsked, kForms };
+  enum Form { kFloats, kBf16, kCodes, kChunks, kBlockScales, kAsked, kForms };
   Form form_of(const Linear& linear, const Kernels& kernels) const;
   const float* without_outliers(float threshold, int64_t cols);
 

@@ -8,12 +8,13 @@
 namespace lowbit {
 
 struct Transformer::Impl {
-  Impl(const ModelSource& s, ThreadPool& p, ActivationRounding rounding, RepackCache* cache)
+  Impl(const ModelSource& s, ThreadPool& p, ActivationRounding r, RepackCache* cache)
       : source(s),
         config(s.config),
         weights(load_weights(s, p, cache)),
         embedding(s.store->at(s.name({Role::TokenEmbedding}))),
-        pass(s.config, p, rounding) {}
+        rounding(r),
+        pass(s.config, p, r) {}
 
   std::vector<Token> check(std::span<const Segment> segments, int64_t& outputs) const;
   void run_slice(std::span<const Token> slice, float* out, Tap* tap);
@@ -23,6 +24,7 @@ struct Transformer::Impl {
   const ModelConfig config;
   const TransformerWeights weights;
   const TensorInfo& embedding;
+  const ActivationRounding rounding;
   LayerPass pass;
 };
 
@@ -33,6 +35,7 @@ Transformer::Transformer(Transformer&&) noexcept = default;
 const ModelConfig& Transformer::config() const { return impl_->config; }
 uint64_t Transformer::weight_bytes() const { return impl_->weights.bytes; }
 ThreadPool& Transformer::pool() const { return impl_->pass.pool; }
+ActivationRounding Transformer::rounding() const { return impl_->rounding; }
 
 std::vector<float> Transformer::forward(std::span<const Segment> segments, Tap* tap) {
   int64_t outputs = 0;

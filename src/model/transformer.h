@@ -32,7 +32,7 @@ class Tap {
 /// How activations are rounded for products.
 enum class ActivationRounding : uint8_t {
   Fine,      ///< to 8 bits with a scale every 32 for codes; not at all for float weights: what models are judged by
-  Fast,      ///< the same, but to BF16 for BF16 weights on machines with Kernels::matmul_bf16: what models are run with
+  Fast,      ///< the same, but as Kernels::fastest() has it: what models are run with
   LlamaCpp,  ///< with a scale every 256 for encodings of 256-weight blocks; to compare figures with llama.cpp's
 };
 
@@ -49,6 +49,7 @@ class Transformer {
   const ModelConfig& config() const;
   uint64_t weight_bytes() const;  ///< memory of the packed weights
   ThreadPool& pool() const;
+  ActivationRounding rounding() const;
 
   /// Runs all segments as one batch (internally in slices of at most kSliceTokens, so that memory stays bounded).
   /// Returns the final normed hidden states of the wanted tokens, segment by segment: [outputs, hidden]. A token's

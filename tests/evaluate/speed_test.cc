@@ -50,14 +50,15 @@ TEST(SpeedTest, Bf16WeightsAreHeldAgainstTheirOwnLimit) {
   options.matrices = &encoding(EncodingId::BF16);
   const TinyModel tiny(options);
   ThreadPool pool(2);
-  Transformer model(tiny.source, pool);
-  MachineLimits limits(pool);
-  const PassWork work = measure_speed(model, tiny.source, {4, 0}, 1, limits).passes.at(0);
-  const bool own = peaks().bf16 != nullptr;
-  EXPECT_EQ(work.bf16_operations > 0, own);
-  EXPECT_EQ(limits.bf16_operations() > 0, own);
-  EXPECT_EQ(work.code_operations, 0);
-  EXPECT_GT(work.float_operations, 0);  // attention at least
+  for (const ActivationRounding rounding : {ActivationRounding::Fine, ActivationRounding::Fast}) {
+    Transformer model(tiny.source, pool, rounding);
+    MachineLimits limits(pool);
+    const PassWork work = measure_speed(model, tiny.source, {4, 0}, 1, limits).passes.at(0);
+    EXPECT_EQ(work.bf16_operations > 0, peaks().bf16 != nullptr && rounding == ActivationRounding::Fast);
+    EXPECT_EQ(limits.bf16_operations() > 0, peaks().bf16 != nullptr);
+    EXPECT_EQ(work.code_operations, 0);
+    EXPECT_GT(work.float_operations, 0);  // attention at least
+  }
 }
 
 TEST(SpeedTest, LongContextsAreFilledWithoutComputingThem) {

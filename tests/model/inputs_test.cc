@@ -145,41 +145,53 @@ TEST_F(Rounding, MatricesThatAskForDifferentRoundingsAreMultipliedApart) {
 }
 
 /// What models are run with, and what they are judged by.
-TEST_F(Rounding, OnlyFastRoundsTheInputsOfBf16Weights) {
+TEST_F(Rounding, OnlyFastRoundsAsIsFastest) {
+  constexpr int64_t kRow = 256;
+  const std::vector<float> weights = normal(kRows * kRow, 3, 0.05F), x = normal(kTokens * kRow, 4, 1);
   const auto packed = [&](EncodingId id) {
     const Encoding& e = encoding(id);
-    std::vector<std::byte> bytes(e.bytes(kRows * kCols));
-    encode_float(e, weights_.data(), kRows * kCols, bytes.data());
+    std::vector<std::byte> bytes(e.bytes(kRows * kRow));
+    if (e.kind == EncodingKind::Float) {
+      encode_float(e, weights.data(), kRows * kRow, bytes.data());
+    } else {
+      std::mt19937 random(5);
+      for (std::byte& b : bytes) b = static_cast<std::byte>(random() & 0x3b);  // no scale is infinite
+    }
     Linear out;
-    out.w = pack_matrix(e, kRows, kCols, bytes.data(), nullptr, pool_);
+    out.w = pack_matrix(e, kRows, kRow, bytes.data(), nullptr, pool_);
     return out;
   };
-  const Linear bf16 = packed(EncodingId::BF16), f16 = packed(EncodingId::F16);
+  const std::vector<Linear> all = [&] {
+    std::vector<Linear> out;
+    for (const EncodingId id : {EncodingId::BF16, EncodingId::Q4_K, EncodingId::F16, EncodingId::Q8_0}) {
+      out.push_back(packed(id));
+    }
+    return out;
+  }();
   const auto products = [&](ActivationRounding rounding) {
-    std::vector<std::vector<float>> out(3, std::vector<float>(static_cast<size_t>(kTokens * kRows)));
+    std::vector<std::vector<float>> out(all.size(), std::vector<float>(static_cast<size_t>(kTokens * kRows)));
     LayerPass pass(tiny_config(), pool_, rounding);
-    pass.multiply({{&bf16, out[0].data()}, {&f16, out[1].data()}, {&linear_, out[2].data()}}, x_.data(), kTokens,
-                  nullptr);
+    pass.multiply(
+        {{&all[0], out[0].data()}, {&all[1], out[1].data()}, {&all[2], out[2].data()}, {&all[3], out[3].data()}},
+        x.data(), kTokens, nullptr);
     return out;
   };
-  const auto alone = [&](bool rounded) {
+  const auto alone = [&](const Linear& linear, bool fast) {
     Activations a;
     std::vector<float> out(static_cast<size_t>(kTokens * kRows));
-    if (rounded) {
-      prepare_bf16(kernels(), bf16.w, x_.data(), kTokens, a, pool_);
-    } else {
-      prepare(kernels(), bf16.w, x_.data(), kTokens, a, pool_);
-    }
-    matmul(kernels(), bf16.w, a, out.data(), pool_);
+    (fast ? prepare_fast(kernels(), linear.w, x.data(), kTokens, a, pool_)
+          : prepare(kernels(), linear.w, x.data(), kTokens, a, pool_));
+    matmul(kernels(), linear.w, a, out.data(), pool_);
     return out;
   };
   const auto fine = products(ActivationRounding::Fine), fast = products(ActivationRounding::Fast);
-  EXPECT_EQ(fine[0], alone(false));
-  EXPECT_EQ(products(ActivationRounding::LlamaCpp)[0], alone(false));
-  EXPECT_EQ(fast[0], alone(kernels().matmul_bf16 != nullptr));
-  EXPECT_EQ(fast[0] != fine[0], kernels().matmul_bf16 != nullptr);
-  EXPECT_EQ(fast[1], fine[1]);
-  EXPECT_EQ(fast[2], fine[2]);
+  for (size_t i = 0; i < all.size(); ++i) {
+    const ActivationForm form = kernels().fastest(all[i].w.view().family);
+    EXPECT_EQ(fine[i], alone(all[i], false)) << i;
+    EXPECT_EQ(fast[i], alone(all[i], true)) << i;
+    EXPECT_EQ(fast[i] != fine[i], form == ActivationForm::Bf16 || form == ActivationForm::Chunks) << i;
+  }
+  EXPECT_EQ(products(ActivationRounding::LlamaCpp)[0], fine[0]);
 }
 
 }  // namespace

@@ -47,16 +47,21 @@ double relative_error(const std::vector<float>& a, const std::vector<float>& b) 
   return std::sqrt(error / total);
 }
 
-/// A float model and one of int8 products; both must be exactly invariant.
-class Invariance : public testing::TestWithParam<EncodingId> {
+struct Arithmetic {
+  EncodingId encoding;
+  ActivationRounding rounding;
+};
+/// However weights are stored and activations rounded, results must be exactly invariant.
+class Invariance : public testing::TestWithParam<Arithmetic> {
  protected:
   Invariance()
       : tiny_([] {
           TinyOptions o;
           o.config = tiny_config(256, 2, 80);
-          o.matrices = &encoding(GetParam());
+          o.matrices = &encoding(GetParam().encoding);
           return o;
         }()) {}
+  Transformer model(ThreadPool& pool) const { return {tiny_.source, pool, GetParam().rounding}; }
 
   TinyModel tiny_;
 };
@@ -64,7 +69,7 @@ class Invariance : public testing::TestWithParam<EncodingId> {
 TEST_P(Invariance, ResultsDoNotDependOnThreads) {
   const std::vector<int32_t> tokens = random_tokens(70, 80);
   ThreadPool one(1), two(2), five(5);
-  Transformer a(tiny_.source, one), b(tiny_.source, two), c(tiny_.source, five);
+  Transformer a = model(one), b = model(two), c = model(five);
   const std::vector<float> expected = logits(a, tokens);
   EXPECT_EQ(logits(b, tokens), expected);
   EXPECT_EQ(logits(c, tokens), expected);
@@ -73,14 +78,13 @@ TEST_P(Invariance, ResultsDoNotDependOnThreads) {
 TEST_P(Invariance, ResultsDoNotDependOnHowTokensAreSpreadOverCalls) {
   const std::vector<int32_t> tokens = random_tokens(45, 80);
   ThreadPool pool(2);
-  Transformer model(tiny_.source, pool);
-  const std::vector<float> expected = run(model, tokens);
+  Transformer all = model(pool);
+  const std::vector<float> expected = run(all, tokens);
   for (const size_t step : {size_t{1}, size_t{7}, size_t{44}}) {
-    KvCache cache(model.config(), 45);
+    KvCache cache(all.config(), 45);
     std::vector<float> pieces;
     for (size_t i = 0; i < tokens.size(); i += step) {
-      const std::vector<float> piece =
-          run(model, std::span(tokens).subspan(i, std::min(step, tokens.size() - i)), cache);
+      const std::vector<float> piece = run(all, std::span(tokens).subspan(i, std::min(step, tokens.size() - i)), cache);
       pieces.insert(pieces.end(), piece.begin(), piece.end());
     }
     EXPECT_EQ(pieces, expected) << "step " << step;
@@ -90,7 +94,7 @@ TEST_P(Invariance, ResultsDoNotDependOnHowTokensAreSpreadOverCalls) {
 
 TEST_P(Invariance, ResultsDoNotDependOnOtherSequencesOfTheBatch) {
   ThreadPool pool(2);
-  Transformer model(tiny_.source, pool);
+  Transformer all = model(pool);
   const int64_t lengths[] = {3, 40, 1, 17};
   std::vector<std::vector<int32_t>> tokens;
   std::vector<KvCache> caches;
@@ -98,19 +102,19 @@ TEST_P(Invariance, ResultsDoNotDependOnOtherSequencesOfTheBatch) {
   std::vector<float> expected;
   for (const int64_t n : lengths) {
     tokens.push_back(random_tokens(n, 80, static_cast<unsigned>(n)));
-    caches.emplace_back(model.config(), n + 2);
-    const std::vector<float> alone = run(model, tokens.back());
+    caches.emplace_back(all.config(), n + 2);
+    const std::vector<float> alone = run(all, tokens.back());
     expected.insert(expected.end(), alone.begin(), alone.end());
   }
   for (size_t i = 0; i < tokens.size(); ++i) segments.push_back({tokens[i], &caches[i]});
-  EXPECT_EQ(model.forward(segments), expected);
+  EXPECT_EQ(all.forward(segments), expected);
 }
 
 /// Products of so many tokens are shared out over tokens as well as rows.
 TEST_P(Invariance, LongPromptsGiveWhatTheirPiecesGive) {
   const std::vector<int32_t> tokens = random_tokens(389, 80);
   ThreadPool one(1), five(5);
-  Transformer a(tiny_.source, one), b(tiny_.source, five);
+  Transformer a = model(one), b = model(five);
   KvCache cache(a.config(), 389);
   std::vector<float> pieces;
   for (size_t i = 0; i < tokens.size(); i += 100) {
@@ -121,10 +125,24 @@ TEST_P(Invariance, LongPromptsGiveWhatTheirPiecesGive) {
   EXPECT_EQ(run(b, tokens), pieces);
 }
 
-INSTANTIATE_TEST_SUITE_P(Encodings, Invariance,
-                         testing::Values(EncodingId::F32, EncodingId::F16, EncodingId::Q4_K, EncodingId::Q6_K,
-                                         EncodingId::Q8_0, EncodingId::Q2_K, EncodingId::IQ4_XS),
-                         [](const auto& p) { return std::string(encoding(p.param).name); });
+INSTANTIATE_TEST_SUITE_P(Encodings, Invariance, testing::ValuesIn([] {
+                           std::vector<Arithmetic> out;
+                           for (const EncodingId id :
+                                {EncodingId::F32, EncodingId::F16, EncodingId::Q4_K, EncodingId::Q6_K, EncodingId::Q8_0,
+                                 EncodingId::Q2_K, EncodingId::IQ4_XS}) {
+                             out.push_back({id, ActivationRounding::Fine});
+                           }
+                           for (const EncodingId id :
+                                {EncodingId::BF16, EncodingId::Q2_K, EncodingId::Q3_K, EncodingId::Q4_K,
+                                 EncodingId::Q5_K, EncodingId::Q6_K, EncodingId::IQ4_XS}) {
+                             out.push_back({id, ActivationRounding::Fast});
+                           }
+                           return out;
+                         }()),
+                         [](const auto& p) {
+                           const bool fast = p.param.rounding == ActivationRounding::Fast;
+                           return std::string(encoding(p.param.encoding).name) + (fast ? "_fast" : "");
+                         });
 
 class Transform : public testing::Test {
  protected:
