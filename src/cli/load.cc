@@ -24,10 +24,10 @@ void add_rounding_option(CLI::App* command, ActivationRounding& rounding) {
   command
       ->add_option_function<std::string>(
           "--activations", [&rounding, known](const std::string& wanted) { rounding = known.at(wanted); },
-          "fast (default): where the processor multiplies those faster, inputs of BF16 weights are rounded to BF16, "
-          "those "
-          "of K-quants and IQ4_XS to 8 bits with scales that are powers of two within each 256; fine: inputs of floats "
-          "stay exact, others have a scale every 32. lowbit eval --activations fast tells what that costs")
+          "fast (default): what this processor multiplies fastest. On AMD with AVX-512, the inputs of BF16 weights are "
+          "rounded to BF16, those of K-quants and IQ4_XS to 8 bits with a scale in 256 columns and powers of two below "
+          "it. fine: the inputs of float weights stay exact, all others have a scale every 32. lowbit eval "
+          "--activations fast tells what is lost")
       ->check(CLI::IsMember(known));
 }
 

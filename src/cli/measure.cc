@@ -44,7 +44,9 @@ Measurement measure(const std::string& model, const MeasureOptions& options, Thr
   EvaluateOptions evaluation = options.evaluate;
   evaluation.text_name = options.text;
   if (options.reference.empty()) return {evaluate(loaded.view(), nullptr, text, evaluation), hash_text(hash)};
-  Loaded reference(options.reference, pool, rounding, options.load);
+  // What models are run with is what is judged: the reference stays exact.
+  const bool fast = rounding == ActivationRounding::Fast;
+  Loaded reference(options.reference, pool, fast ? ActivationRounding::Fine : rounding, options.load);
   const EvaluatedModel view = reference.view();
   return {evaluate(loaded.view(), &view, text, evaluation), hash_text(hash)};
 }

@@ -1,17 +1,17 @@
 // Products of weights with integer scales (K-quants, IQ4_XS) with activations that have one scale in 256 columns and a
 // shift in 32 (ActivationChunk): all is integer arithmetic but for a few steps a chunk.
 //
-// Of a chunk, S is the sum over its tiles of scale * dot >> shift (rounded down; what that takes off on average S
-// starts from), or of (scale * dot + scale * dot) >> shift where both halves of a tile have a scale, and M is the sum
-// of minimum * sum of activations. Scales and d of K3 are negated, as -32 * -4 = 128 would not fit into a byte.
+// Of a chunk, S is the sum over its tiles of scale * dot >> shift, or of (scale * dot + scale * dot) >> shift where
+// both halves of a tile have a scale; shifts round down, and what they take off on average (shifted_off) S starts from.
+// M is the sum of minimum * sum of activations. Scales and d of K3 are negated, as -32 * -4 = 128 would not fit into a
+// byte.
 //   total += (S * d) * scale; total -= (M * dmin) * minimum scale, each a product and a fused multiply-add
 //
 // The multipliers' pipes are what there is too little of: shifts and additions have others. So dots of two halves share
-// a 32-bit lane, and one instruction multiplies both by their scales: the second is added up from the first moved to
-// the upper half, plus 2^15, which keeps the lower half from being negative until it is done.
+// a 32-bit lane, and one instruction multiplies both by their scales. Both start from 2^15, so that neither is ever
+// negative, and have their signs flipped when they are done.
 #include <immintrin.h>
 
-#include <initializer_list>
 #include <type_traits>
 
 #include "kernel/ops.h"
@@ -34,13 +34,15 @@ namespace lowbit::zen4 {
 namespace {
 
 /// Up to how many tokens weights are decoded in registers, for every kFewTokens once more.
-constexpr int64_t most_in_registers_of(FamilyTraits t) {
+constexpr int64_t most_stored(FamilyTraits t) {
   return t.bits == 3 ? kFewTokens : t.bits == 2 ? 2 * kFewTokens : kGroupTokens;
 }
 /// What is decoded to memory at once, for the second cache; outputs are visited once a block.
-constexpr int kBlockPanels = 8, kBlockChunks = 8;
+constexpr int kBlockPanels = 4, kBlockChunks = 16;
 
-/// The lower halves of both.
+static_assert(kTaskTokens % kGroupTokens == 0);
+
+/// high's lower halves above low's.
 LOWBIT_INLINE Ints words(Ints low, Ints high) {
   return _mm512_mask_blend_epi16(0xaaaaaaaa, low, _mm512_slli_epi32(high, 16));
 }
@@ -56,12 +58,6 @@ LOWBIT_INLINE Ints widen_pairs(const uint8_t* p) {
   const Ints pairs = _mm512_maskz_permutexvar_epi8(0x5555555555555555ULL << kSkipped, _mm512_load_si512(kFrom), bytes);
   return kSigned ? _mm512_srai_epi16(pairs, 8) : pairs;
 }
-LOWBIT_INLINE Ints every_pair(const int16_t* two) {
-  int32_t both;
-  __builtin_memcpy(&both, two, sizeof both);
-  return every_int(both);
-}
-
 /// What is added up at once: a tile with a scale, the two halves of one with a scale each, or a tile whose codes have
 /// been multiplied by the scales.
 enum class By { Tiles, Halves, FoldedTiles };
@@ -110,7 +106,9 @@ struct StoredChunk {
 template <Family F>
 struct alignas(64) ChunkBytes {
   uint8_t codes[kChunkTiles][8][4 * kPanelRows];
-  int32_t scales[kChunkTiles][kPanelRows], minima[StoredChunk<F>::kPairs][kPanelRows];
+  // [1] is never used.
+  int32_t scales[scaled_by_chunks(traits(F)) ? 1 : kChunkTiles][kPanelRows];
+  int32_t minima[traits(F).minima ? StoredChunk<F>::kPairs : 1][kPanelRows];
   float d[kPanelRows], dmin[kPanelRows];
 };
 template <Family F>
@@ -138,8 +136,6 @@ LOWBIT_INLINE void store_groups_of(uint8_t (&to)[8][4 * kPanelRows], const Codes
   if constexpr (kGroup + 1 < 8) store_groups_of<kGroup + 1>(to, codes);
 }
 
-LOWBIT_INLINE void store_ints(int32_t* p, Ints a) { _mm512_store_si512(p, a); }
-
 template <Family F>
 void decode_chunk(const StoredChunk<F>& from, ChunkBytes<F>& to) {
   constexpr FamilyTraits kTraits = traits(F);
@@ -156,11 +152,11 @@ void decode_chunk(const StoredChunk<F>& from, ChunkBytes<F>& to) {
     }
   }
   for (int tile = 0; tile < kChunkTiles && !kFolded; ++tile) store_ints(to.scales[tile], from.scale(tile));
-  for (int i = 0; i < StoredChunk<F>::kPairs && kTraits.minima; ++i) {
-    if constexpr (kTraits.minima) store_ints(to.minima[i], from.minimum(i));
-  }
   store_floats(to.d, from.d());
-  if constexpr (kTraits.minima) store_floats(to.dmin, from.dmin());
+  if constexpr (kTraits.minima) {
+    for (int i = 0; i < StoredChunk<F>::kPairs; ++i) store_ints(to.minima[i], from.minimum(i));
+    store_floats(to.dmin, from.dmin());
+  }
 }
 
 /// dot += the products of groups [kGroup, kEnd) of a tile.
@@ -182,9 +178,9 @@ LOWBIT_INLINE Ints start_of(const ActivationChunk& x, int tile, int half) {
   constexpr bool kInHalves = Chunk::kBy == By::Halves;
   switch (Chunk::kFamily) {
     case Family::K3:
-      return every_int(kInHalves ? x.half_start4[2 * tile + half] : x.start128[tile]);
+      return every_int(kInHalves ? x.half_start4[half][tile] : x.start128[tile]);
     case Family::K6:
-      return every_int(x.half_start32[2 * tile + half]);
+      return every_int(x.half_start32[half][tile]);
     case Family::TK4:
       return every_int(x.start128[tile]);
     default:
@@ -287,7 +283,7 @@ LOWBIT_INLINE void sum_minima(const Chunk (&chunk)[N], const ActivationChunk* x,
     for (int n = 0; n < N; ++n) minimum[n] = chunk[n].minimum(i);
     LOWBIT_UNROLL
     for (int t = 0; t < T; ++t) {
-      const Ints sums = every_pair((kInHalves ? x[t].half_sum : x[t].pair_sum) + 2 * i);
+      const Ints sums = every_int((kInHalves ? x[t].half_sum : x[t].pair_sum)[i]);
       for (int n = 0; n < N; ++n) less[n][t] = _mm512_dpwssd_epi32(less[n][t], minimum[n], sums);
     }
   }
@@ -324,7 +320,8 @@ LOWBIT_INLINE void multiply_chunk(const Chunk (&chunk)[N], const ActivationChunk
   Ints sum[N][T];
   LOWBIT_UNROLL
   for (int t = 0; t < T; ++t) {
-    for (int n = 0; n < N; ++n) sum[n][t] = every_int(kChunkTiles / 2);  // what rounding down takes off
+    const Ints start = every_int(x[t].shifted_off);
+    for (int n = 0; n < N; ++n) sum[n][t] = start;
   }
   for (int tile = 0; tile < kChunkTiles; ++tile) {
     before(tile);
@@ -437,9 +434,9 @@ void multiply_block(const PackedView& w, int64_t begin, int64_t end, int64_t fro
   }
   for_tokens(x, kTokens, [&](const SomeTokens& some) {
     const auto two = pick_decoded<F, 2, kTokens>(some.count), one = pick_decoded<F, 1, kTokens>(some.count);
-    for (int64_t t = 0; t < some.count; ++t) {
-      const float* visited = out + (some.first + t) * stride;
-      for (int64_t panel = begin; panel < end; ++panel) __builtin_prefetch(visited + panel * kPanelRows, 1);
+    const int64_t next = some.first + some.count;
+    for (int64_t t = next; t < next + kTokens && t < x.tokens; ++t) {  // to be visited next: rows lie far apart
+      for (int64_t panel = begin; panel < end; ++panel) __builtin_prefetch(out + t * stride + panel * kPanelRows, 1);
     }
     for (int64_t panel = begin; panel < end; panel += 2) {
       const int64_t row = panel * kPanelRows;
@@ -454,7 +451,7 @@ void matmul_chunks_of(const PackedView& w, int64_t begin, int64_t end, const Act
                       int64_t stride) {
   constexpr FamilyTraits kTraits = traits(F);
   const Table table = table_of<F>(w);
-  if (x.tokens > most_in_registers_of(kTraits)) {
+  if (x.tokens > most_stored(kTraits)) {
     const int64_t chunks = w.cols / kChunkCols;
     for (int64_t from = 0; from < chunks; from += kBlockChunks) {
       const int64_t count = chunks - from < kBlockChunks ? chunks - from : kBlockChunks;
@@ -499,98 +496,6 @@ void matmul_chunks(const PackedView& w, int64_t begin, int64_t end, const Activa
       return matmul_chunks_of<Family::K6>(w, begin, end, x, out, out_stride);
     default:
       return;
-  }
-}
-
-namespace {
-
-/// x * 2^by, rounded to the nearest integer, halves up.
-int32_t times_power(int32_t x, int by) { return by >= 0 ? x << by : (x + (1 << -by) / 2) >> -by; }
-
-/// The largest power of two, up to kMostShift, by which sums of a chunk's codes times the tiles' own powers fit into 16
-/// bits.
-int power_of_sums(const int32_t (&shift)[kChunkTiles], const int32_t (&sums)[kChunkTiles][2]) {
-  int power = kMostShift;
-  for (int tile = 0; tile < kChunkTiles; ++tile) {
-    for (const int32_t sum :
-         std::initializer_list<int32_t>{sums[tile][0], sums[tile][1], sums[tile][0] + sums[tile][1]}) {
-      while (times_power(sum < 0 ? -sum : sum, power - shift[tile]) > INT16_MAX) --power;
-    }
-  }
-  return power;
-}
-
-/// Sets what follows from the scale, the shifts, and the sums of the first and last 16 codes of each tile.
-void set_sums(ActivationChunk& chunk, const int32_t (&sums)[kChunkTiles][2]) {
-  const int power = power_of_sums(chunk.shift, sums);
-  chunk.minimum_scale = chunk.scale / static_cast<float>(1 << power);
-  for (int tile = 0; tile < kChunkTiles; ++tile) {
-    const int32_t sum = sums[tile][0] + sums[tile][1];
-    const auto scaled = [&](int32_t of) { return static_cast<int16_t>(times_power(of, power - chunk.shift[tile])); };
-    chunk.start128[tile] = -128 * sum;
-    chunk.pair_sum[tile ^ 1] = scaled(sum);
-    for (int half = 0; half < 2; ++half) {
-      chunk.half_start4[2 * tile + half] = (1 << 15) - 4 * sums[tile][half];
-      chunk.half_start32[2 * tile + half] = (1 << 15) - 32 * sums[tile][half];
-      chunk.half_sum[2 * tile + 1 - half] = scaled(sums[tile][half]);
-    }
-  }
-}
-
-/// Fills the codes of a tile and their sums, of each half. Returns the greater of the halves' sums of all taken
-/// positive.
-LOWBIT_INLINE int32_t round_tile(const float* x, float inverse, float most, int8_t* codes, int32_t (&sums)[2]) {
-  int32_t positive[2];
-  for (int h = 0; h < 2; ++h) {
-    const Floats scaled = mul(_mm512_loadu_ps(x + 16 * h), every_float(inverse));
-    const Floats whole = _mm512_roundscale_ps(scaled, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-    const Ints code = _mm512_cvtps_epi32(_mm512_min_ps(_mm512_max_ps(whole, every_float(-most)), every_float(most)));
-    _mm_store_si128(reinterpret_cast<__m128i*>(codes + 16 * h), _mm512_cvtepi32_epi8(code));
-    sums[h] = _mm512_reduce_add_epi32(code);
-    positive[h] = _mm512_reduce_add_epi32(_mm512_abs_epi32(code));
-  }
-  return positive[0] > positive[1] ? positive[0] : positive[1];
-}
-
-/// The greatest magnitude of a tile; a NaN is greater than all numbers.
-LOWBIT_INLINE float most_of_tile(const float* x) {
-  const Ints magnitude = every_int(0x7fffffff);
-  const Ints both =
-      _mm512_max_epi32(bits_and(_mm512_loadu_si512(x), magnitude), bits_and(_mm512_loadu_si512(x + 16), magnitude));
-  return __builtin_bit_cast(float, _mm512_reduce_max_epi32(both));
-}
-
-}  // namespace
-
-void chunk_row(const float* x, int64_t cols, ActivationChunk* out, int64_t stride) {
-  constexpr float kLeast = 0x1p-100F;  // what is less is too small for 127 / most
-  for (int64_t c = 0; c < cols; c += kChunkCols, x += kChunkCols, out += stride) {
-    float tile_most[kChunkTiles], most = 0;
-    for (int tile = 0; tile < kChunkTiles; ++tile) {
-      tile_most[tile] = most_of_tile(x + tile * kTileCols);
-      if (!(tile_most[tile] <= most)) most = tile_most[tile];
-      if (most != most) break;
-    }
-    out->scale = most < kLeast ? 0.0F : 2 * (most / 127.0F);  // not finite if an activation is not, so that it shows
-    const bool finite = most >= kLeast && most < __builtin_inff();
-    int32_t sums[kChunkTiles][2] = {};
-    for (int tile = 0; tile < kChunkTiles; ++tile) {
-      const float* of_tile = x + tile * kTileCols;
-      int8_t* codes = out->codes + tile * kTileCols;
-      int32_t& shift = out->shift[tile];
-      shift = finite ? 1 : 0;  // of the tile with the greatest; 0 where codes would add up to too much
-      if (!finite) {
-        __builtin_memset(codes, 0, kTileCols);
-        continue;
-      }
-      for (float own = 2 * tile_most[tile]; shift < kMostShift && own <= most; own *= 2) ++shift;
-      const float inverse = 127.0F / most * static_cast<float>(1 << (shift - 1));
-      if (round_tile(of_tile, inverse, 127, codes, sums[tile]) > kMostHalfSum) {
-        round_tile(of_tile, inverse / 2, 63, codes, sums[tile]);
-        --shift;
-      }
-    }
-    set_sums(*out, sums);
   }
 }
 

@@ -50,6 +50,7 @@ constexpr Prefetch kAheadOfFew{8192, 1}, kAheadOfMany{8192, 1};
 LOWBIT_INLINE Ints load_bytes(const uint8_t* p) { return _mm512_load_si512(p); }
 LOWBIT_INLINE void store_bytes(uint8_t* p, Ints a) { _mm512_store_si512(p, a); }
 LOWBIT_INLINE Ints load_ints(const int32_t* p) { return _mm512_load_si512(p); }
+LOWBIT_INLINE void store_ints(int32_t* p, Ints a) { _mm512_store_si512(p, a); }
 LOWBIT_INLINE Floats load_floats(const float* p) { return _mm512_load_ps(p); }
 LOWBIT_INLINE void store_floats(float* p, Floats a) { _mm512_store_ps(p, a); }
 LOWBIT_INLINE Floats load_halves(const uint8_t* p) {

@@ -173,6 +173,7 @@ void prepare_rows(const Kernels& k, ActivationForm form, const float* x, int64_t
   out.view = {out.data.get(), tokens, cols, group};
 
   std::byte* data = out.data.get();
+  // Of these forms tokens share no cache lines.
   const bool in_pieces = form == ActivationForm::Codes || form == ActivationForm::Chunks;
   const int64_t piece = in_pieces ? std::gcd(group, 4) : group;  // tokens of a task, of one group
   pool.run((tokens + piece - 1) / piece, [&](int64_t p, int) {
@@ -241,9 +242,9 @@ void prepare_on_scale(const Kernels& k, const PackedMatrix& w, const float* x, i
 
 void matmul(const Kernels& k, const PackedMatrix& w, const Activations& x, float* out, ThreadPool& pool) {
   const PackedView& view = w.view();
-  const bool exact = x.form == ActivationForm::Codes || x.form == ActivationForm::Floats;
-  const bool fits =
-      exact ? (x.form == ActivationForm::Floats) == traits(view.family).is_float : x.form == k.fastest(view.family);
+  const bool in_every_table = x.form == ActivationForm::Codes || x.form == ActivationForm::Floats;
+  const bool fits = in_every_table ? (x.form == ActivationForm::Floats) == traits(view.family).is_float
+                                   : x.form == k.fastest(view.family);
   if (x.view.cols != w.cols() || !fits || x.view.group != k.group(x.form)) {
     throw std::logic_error("activations prepared for another kind of matrix");
   }

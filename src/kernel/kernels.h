@@ -128,7 +128,8 @@ const Table& table_like_kernels(const std::vector<const Table*>& tables) {
 /// asks for it; see block_scales.h.
 void prepare(const Kernels& k, const PackedMatrix& w, const float* x, int64_t tokens, Activations& out,
              ThreadPool& pool, int64_t scale_cols = kTileCols);
-/// Prepares them in the form that is fastest for `w`.
+/// Prepares them in the form that is fastest for `w`, and for other matrices of as many columns with the same
+/// fastest().
 void prepare_fast(const Kernels& k, const PackedMatrix& w, const float* x, int64_t tokens, Activations& out,
                   ThreadPool& pool);
 /// out[tokens, w.rows()] = x W^T, spread over the pool. x was prepared with the same `k`.

@@ -248,20 +248,22 @@ inline constexpr int kChunkCols = kChunkTiles * kTileCols;
 /// Of ActivationChunk: the largest shift, and what 16 codes may add up to, all of them taken positive, so that dots of
 /// 16 codes with 6 bits fit into 16 bits.
 inline constexpr int kMostShift = 12, kMostHalfSum = 1023;
+static_assert(32 * kMostHalfSum < 1 << 15);
 
-/// 256 activations of one token, with a scale of their own, and each tile a power of two below it: x[i] is about
+/// 256 activations of one token with one scale, that of each tile divided by a power of two: x[i] is about
 /// scale * codes[i] / 2^shift[i / 32]. Products of weights with integer scales need no scale but these, so that they
 /// are integers but for a few steps a chunk: see chunks_zen4.cc.
 struct alignas(64) ActivationChunk {
   int8_t codes[kChunkCols];  ///< in [-127, 127]
   int32_t shift[kChunkTiles];
-  /// What dots start from where something is taken off codes of weights: less so many times the sum of the codes. Those
-  /// of halves of tiles, two of which share an int, with 2^15.
-  int32_t start128[kChunkTiles], half_start4[2 * kChunkTiles], half_start32[2 * kChunkTiles];
-  /// Sums that are multiplied by minima, about those of the activations / minimum_scale; of each two tiles, or halves
-  /// of a tile, the second first.
-  int16_t pair_sum[kChunkTiles], half_sum[2 * kChunkTiles];
+  /// What dots start from where an offset is taken off the codes of weights: -128 times the sum of a tile's codes
+  /// above; 2^15 - 4 or 32 times the sum of the codes of half a tile, [half][tile].
+  int32_t start128[kChunkTiles], half_start4[2][kChunkTiles], half_start32[2][kChunkTiles];
+  /// Sums that are multiplied by minima, 16 bits each, about those of the activations / minimum_scale: of each two
+  /// tiles, and of the halves of each tile, the first in the upper half.
+  int32_t pair_sum[kChunkTiles / 2], half_sum[kChunkTiles];
   float scale, minimum_scale;
+  int32_t shifted_off;  ///< by all shifts on average: half of what each takes off at most
 };
 static_assert(sizeof(ActivationChunk) == 512);
 

@@ -72,6 +72,7 @@ Rounded rounded(const float* x) {
     float own = 0;
     for (int i = 0; i < kTileCols; ++i) own = std::max(own, std::fabs(from[i]));
     int& shift = out.shift[tile];
+    if (own == 0) continue;
     for (shift = 1; shift < kMostShift && std::ldexp(own, shift) <= most;) ++shift;
     const auto round_all = [&](float inverse, int limit) {
       int largest = 0;
@@ -134,7 +135,9 @@ RowChunk read_row(const PackedMatrix& w, int64_t row, int64_t chunk) {
 float add_chunk(const RowChunk& w, const Rounded& x, float total) {
   const int parts = w.t.sub_scales, width = kTileCols / parts;
   const bool negated = w.t.bits == 3;
-  int64_t sum = kChunkTiles / 2, less = 0;
+  double shifted_off = 0;
+  for (const int shift : x.shift) shifted_off += (1 - std::ldexp(1.0, -shift)) / 2;
+  int64_t sum = std::lround(shifted_off), less = 0;
   for (int tile = 0; tile < kChunkTiles; ++tile) {
     int64_t scaled = 0;
     for (int part = tile * parts; part < (tile + 1) * parts; ++part) {
@@ -231,34 +234,70 @@ TEST_P(Chunks, LongPanelsTogether) {
   }
 }
 
-/// The largest codes and scales by activations that are all the same: dots would not fit into 16 bits by themselves.
+/// A tile whose halves have codes that add up to `sum`, where the greatest activation of all is 1.
+void fill_half(float* x, int sum, float sign) {
+  x[0] = sign;
+  for (int i = 1; i < 16; ++i)
+    x[i] = sign * static_cast<float>((sum - 127) / 15 + (i <= (sum - 127) % 15 ? 1 : 0)) / 127;
+}
+
+/// Tokens whose dots with the largest codes are as large as can be, tiles of zeros, and every shift there is.
+std::vector<float> extreme_tokens(int64_t tokens, int64_t cols) {
+  std::vector<float> x(static_cast<size_t>(tokens * cols));
+  for (int64_t i = 0; i < tokens * cols; ++i) {
+    const int64_t token = i / cols, col = i % cols, tile = i / kTileCols % kChunkTiles;
+    const float sign = token % 2 == 0 ? 1 : -1;
+    const float size = token % 3 == 0 ? 1 : tile == 7 ? 0 : std::ldexp(1.0F, static_cast<int>(-2 * tile));
+    if (token % 5 < 2) {  // the most that codes may add up to, or one more, which has them halved
+      if (col % 16 == 0) fill_half(&x[static_cast<size_t>(i)], kMostHalfSum + static_cast<int>(token % 5), sign);
+    } else {
+      x[static_cast<size_t>(i)] = sign * size * (col % 2 == 0 ? 1 : 0.98F);
+    }
+  }
+  return x;
+}
+
+/// The largest codes and scales: dots that fill 16 bits.
 TEST_P(Chunks, HoldAtTheExtremes) {
   const Encoding& e = *GetParam();
   const int64_t rows = 16, cols = 512;
   for (const int extreme : {0, 1, 2, 3}) {
-    std::vector<std::byte> data(e.bytes(static_cast<uint64_t>(rows * cols)),
-                                extreme < 2 ? std::byte{0xff} : std::byte{});
+    std::vector<std::byte> data(e.bytes(static_cast<uint64_t>(rows * cols)));
     for (size_t at = 0; at < data.size(); at += static_cast<size_t>(e.block_bytes)) {
       BlockHeader header;
       uint8_t codes[kMaxBlock];
       e.unpack(data.data() + at, header, codes);
       header.d = 0x3c00;
       header.dmin = e.has_min ? 0x3c00 : 0;
+      header.scale.fill(static_cast<int8_t>(extreme < 2 ? e.highest_scale : e.lowest_scale));
+      header.min.fill(static_cast<uint8_t>(e.highest_min));
       std::fill_n(codes, e.block, extreme % 2 == 1 ? static_cast<uint8_t>(e.levels.size() - 1) : uint8_t{0});
       e.pack(header, codes, data.data() + at);
     }
     const PackedMatrix w = pack_matrix(e, rows, cols, data.data(), nullptr, pool_);
     for (const int64_t tokens : {1, 12, 61}) {
-      std::vector<float> x(static_cast<size_t>(tokens * cols));
-      for (size_t i = 0; i < x.size(); ++i) {
-        const size_t token = i / cols, tile = i / kTileCols % 8;
-        const float size = token % 3 == 0 ? 1 : std::ldexp(1.0F, -static_cast<int>(tile));  // every shift there is
-        x[i] = token % 2 == 0 ? size : token % 4 == 1 ? -size : i % 2 == 0 ? size : -0.99F * size;
-      }
+      const std::vector<float> x = extreme_tokens(tokens, cols);
       for (const Kernels* k : with_chunks()) {
         expect_same(product(*k, w, x, tokens, pool_), expected(w, x, tokens), fmt::format("{} {}", e.name, extreme));
       }
     }
+  }
+}
+
+TEST_P(Chunks, AreRefusedForOtherWeights) {
+  const Encoding &e = *GetParam(), &other = encoding(EncodingId::Q4_0);
+  const auto a = random_weights(e, 16, 256, 9), b = random_weights(other, 16, 256, 9);
+  const PackedMatrix w = pack_matrix(e, 16, 256, a.data(), nullptr, pool_);
+  const PackedMatrix without = pack_matrix(other, 16, 256, b.data(), nullptr, pool_);
+  const auto x = random_floats(256, 10);
+  std::vector<float> out(16);
+  for (const Kernels* k : with_chunks()) {
+    Activations chunks, codes;
+    prepare_fast(*k, w, x.data(), 1, chunks, pool_);
+    EXPECT_THROW(matmul(*k, without, chunks, out.data(), pool_), std::logic_error);
+    EXPECT_THROW(matmul(*all_kernels().front(), w, chunks, out.data(), pool_), std::logic_error);
+    prepare_fast(*all_kernels().front(), w, x.data(), 1, codes, pool_);
+    EXPECT_EQ(codes.form, ActivationForm::Codes);
   }
 }
 

@@ -78,13 +78,14 @@ TEST_P(Invariance, ResultsDoNotDependOnThreads) {
 TEST_P(Invariance, ResultsDoNotDependOnHowTokensAreSpreadOverCalls) {
   const std::vector<int32_t> tokens = random_tokens(45, 80);
   ThreadPool pool(2);
-  Transformer all = model(pool);
-  const std::vector<float> expected = run(all, tokens);
+  Transformer transformer = model(pool);
+  const std::vector<float> expected = run(transformer, tokens);
   for (const size_t step : {size_t{1}, size_t{7}, size_t{44}}) {
-    KvCache cache(all.config(), 45);
+    KvCache cache(transformer.config(), 45);
     std::vector<float> pieces;
     for (size_t i = 0; i < tokens.size(); i += step) {
-      const std::vector<float> piece = run(all, std::span(tokens).subspan(i, std::min(step, tokens.size() - i)), cache);
+      const std::vector<float> piece =
+          run(transformer, std::span(tokens).subspan(i, std::min(step, tokens.size() - i)), cache);
       pieces.insert(pieces.end(), piece.begin(), piece.end());
     }
     EXPECT_EQ(pieces, expected) << "step " << step;
@@ -94,7 +95,7 @@ TEST_P(Invariance, ResultsDoNotDependOnHowTokensAreSpreadOverCalls) {
 
 TEST_P(Invariance, ResultsDoNotDependOnOtherSequencesOfTheBatch) {
   ThreadPool pool(2);
-  Transformer all = model(pool);
+  Transformer transformer = model(pool);
   const int64_t lengths[] = {3, 40, 1, 17};
   std::vector<std::vector<int32_t>> tokens;
   std::vector<KvCache> caches;
@@ -102,12 +103,12 @@ TEST_P(Invariance, ResultsDoNotDependOnOtherSequencesOfTheBatch) {
   std::vector<float> expected;
   for (const int64_t n : lengths) {
     tokens.push_back(random_tokens(n, 80, static_cast<unsigned>(n)));
-    caches.emplace_back(all.config(), n + 2);
-    const std::vector<float> alone = run(all, tokens.back());
+    caches.emplace_back(transformer.config(), n + 2);
+    const std::vector<float> alone = run(transformer, tokens.back());
     expected.insert(expected.end(), alone.begin(), alone.end());
   }
   for (size_t i = 0; i < tokens.size(); ++i) segments.push_back({tokens[i], &caches[i]});
-  EXPECT_EQ(all.forward(segments), expected);
+  EXPECT_EQ(transformer.forward(segments), expected);
 }
 
 /// Products of so many tokens are shared out over tokens as well as rows.
