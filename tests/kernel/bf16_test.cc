@@ -13,19 +13,11 @@ using test::same_bits;
 
 const Encoding& kBf16 = encoding(EncodingId::BF16);
 
-std::vector<const Kernels*> with_bf16() {
-  std::vector<const Kernels*> out;
-  for (const Kernels* k : all_kernels()) {
-    if (k->matmul_bf16 != nullptr) out.push_back(k);
-  }
-  return out;
-}
+std::vector<const Kernels*> with_bf16() { return test::kernels_with(ActivationForm::Bf16); }
 
 std::vector<float> product(const Kernels& k, const PackedMatrix& w, const std::vector<float>& x, int64_t tokens,
                            ThreadPool& pool) {
-  Activations a;
-  prepare_fast(k, w, x.data(), tokens, a, pool);
-  return test::product(k, w, a, pool);
+  return test::fast_product(ActivationForm::Bf16, k, w, x, tokens, pool);
 }
 
 float normal_or_zero(float x) { return std::fabs(x) < 0x1p-126f ? std::copysign(0.0f, x) : x; }

@@ -14,20 +14,11 @@ using test::random_floats;
 using test::random_weights;
 using test::same_bits;
 
-std::vector<const Kernels*> with_chunks() {
-  std::vector<const Kernels*> out;
-  for (const Kernels* k : all_kernels()) {
-    if (k->matmul_chunks != nullptr) out.push_back(k);
-  }
-  return out;
-}
+std::vector<const Kernels*> with_chunks() { return test::kernels_with(ActivationForm::Chunks); }
 
 std::vector<float> product(const Kernels& k, const PackedMatrix& w, const std::vector<float>& x, int64_t tokens,
                            ThreadPool& pool) {
-  Activations a;
-  prepare_fast(k, w, x.data(), tokens, a, pool);
-  EXPECT_EQ(a.form, ActivationForm::Chunks);
-  return test::product(k, w, a, pool);
+  return test::fast_product(ActivationForm::Chunks, k, w, x, tokens, pool);
 }
 
 /// 256 activations: x[i] is about scale * codes[i] / 2^shift[i / 32].

@@ -1,6 +1,8 @@
 // Random weights and activations for the tests of kernels.
 #pragma once
 
+#include <gtest/gtest.h>
+
 #include <cmath>
 #include <cstring>
 #include <random>
@@ -74,6 +76,24 @@ inline std::vector<float> product(const Kernels& k, const PackedMatrix& w, const
                                   ThreadPool& pool) {
   Activations activations;
   prepare(k, w, x.data(), tokens, activations, pool);
+  return product(k, w, activations, pool);
+}
+
+/// Those of this machine that have products with activations of that form.
+inline std::vector<const Kernels*> kernels_with(ActivationForm form) {
+  std::vector<const Kernels*> out;
+  for (const Kernels* k : all_kernels()) {
+    if (k->matmul(form) != nullptr) out.push_back(k);
+  }
+  return out;
+}
+
+/// As models are run, where that is with activations of this form.
+inline std::vector<float> fast_product(ActivationForm form, const Kernels& k, const PackedMatrix& w,
+                                       const std::vector<float>& x, int64_t tokens, ThreadPool& pool) {
+  Activations activations;
+  prepare_fast(k, w, x.data(), tokens, activations, pool);
+  EXPECT_EQ(activations.form, form);
   return product(k, w, activations, pool);
 }
 
