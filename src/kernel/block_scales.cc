@@ -40,7 +40,7 @@ void quantize_row_in_blocks(const float* x, int64_t cols, int64_t block, Activat
     float most = 0;
     // A NaN becomes the scale, so that it shows in the result.
     for (int64_t c = begin; c < end; ++c) most = std::fabs(x[c]) > most || std::isnan(x[c]) ? std::fabs(x[c]) : most;
-    const bool zero = most < 0x1p-100f;
+    const bool zero = most < kLeastActivation;
     const float scale = zero ? 0.0f : most / 127.0f, inverse = zero ? 0.0f : 127.0f / most;
     for (int64_t c = begin; c < end; c += kTileCols, out += stride) {
       const int64_t count = std::isfinite(most) ? std::min<int64_t>(kTileCols, end - c) : 0;

@@ -116,7 +116,6 @@ inline void set_sums(ActivationChunk& out) {
 }  // namespace
 
 void chunk_row(const float* x, int64_t cols, ActivationChunk* out, int64_t stride) {
-  constexpr float kLeast = 0x1p-100F;  // what is less is too small for 127 / most
   for (int64_t c = 0; c < cols; c += kChunkCols, x += kChunkCols, out += stride) {
     int32_t tile_bits[kChunkTiles], bits = 0;
     for (int tile = 0; tile < kChunkTiles; ++tile) {
@@ -124,8 +123,9 @@ void chunk_row(const float* x, int64_t cols, ActivationChunk* out, int64_t strid
       bits = tile_bits[tile] > bits ? tile_bits[tile] : bits;
     }
     const float most = __builtin_bit_cast(float, bits);
-    out->scale = most < kLeast ? 0.0F : 2 * (most / 127.0F);  // not finite if an activation is not, so that it shows
-    if (most >= kLeast && most < __builtin_inff()) {
+    out->scale =
+        most < kLeastActivation ? 0.0F : 2 * (most / 127.0F);  // not finite if an activation is not, so that it shows
+    if (most >= kLeastActivation && most < __builtin_inff()) {
       round_chunk(x, most, tile_bits, *out);
     } else {
       __builtin_memset(out->codes, 0, sizeof out->codes);

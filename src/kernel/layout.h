@@ -221,6 +221,9 @@ inline constexpr float kDotZero = 0x1.8p23f;
 inline constexpr int32_t kDotBits = 0x4b400000;
 static_assert(__builtin_bit_cast(int32_t, kDotZero) == kDotBits);
 
+/// Activations that are all smaller count as zeros: 127 / the greatest of them would be too large.
+inline constexpr float kLeastActivation = 0x1p-100f;
+
 /// 32 activations of one token: x[i] is about scale * codes[i].
 struct alignas(64) ActivationTile {
   int8_t codes[kTileCols];       ///< in [-127, 127]; 0 beyond the last column

@@ -31,7 +31,7 @@ void quantize_row(const float* x, int64_t cols, ActivationTile* out, int64_t str
       a[h] = at + 16 <= cols ? load(x + at) : at < cols ? load(x + at, tail(cols, at)) : set1(0.0f);
     }
     const float most = max_magnitude_lane(max_magnitude(a[0], a[1]));
-    const bool zero = most < 0x1p-100f;  // too small for 127 / most; a NaN is kept, so that it shows in the result
+    const bool zero = most < kLeastActivation;  // a NaN is kept, so that it shows in the result
     const Vec inverse = set1(zero ? 0.0f : 127.0f / most);
     int32_t sums[2];
     for (int h = 0; h < 2; ++h) {
