@@ -85,13 +85,13 @@ class Run {
   std::vector<KvCache> caches_;
 };
 
-/// `fast`: activations are rounded for speed.
+/// `fast`: products are those of Kernels::fastest().
 void add(PassWork& work, const ModelSource& source, const WeightId& id, int64_t tokens, bool fast) {
   const TensorInfo& info = source.store->at(source.name(id));
   const double operations = 2.0 * static_cast<double>(info.elements() * tokens);
   if (info.encoding->kind != EncodingKind::Float) {
     work.code_operations += operations;
-  } else if (info.encoding->id == EncodingId::BF16 && fast && peaks().bf16 != nullptr) {
+  } else if (info.encoding->bits_per_weight() == 16 && fast && peaks().bf16 != nullptr) {
     work.bf16_operations += operations;
   } else {
     work.float_operations += operations;

@@ -26,7 +26,7 @@ struct PassWork {
   double bytes = 0;             ///< weights, keys and values, each read once
   double code_operations = 0;   ///< products with coded weights, 2 operations each
   double float_operations = 0;  ///< products with float weights, and attention
-  double bf16_operations = 0;   ///< products with BF16 weights by Kernels::matmul_bf16
+  double bf16_operations = 0;   ///< products with 16-bit weights by Kernels::matmul_bf16
 
   double seconds_reading(const MachineLimits& limits) const { return bytes / limits.read_bytes(); }
   double seconds_computing(const MachineLimits& limits) const {

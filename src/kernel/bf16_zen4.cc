@@ -1,4 +1,5 @@
-// Products of BF16 weights with activations rounded to BF16, two columns a step, twice as fast as binary32.
+// Products of BF16 weights, or of F16 ones rounded to BF16, with activations rounded to BF16, two columns a step, twice
+// as fast as binary32.
 //
 // An output is one chain over ascending pairs of columns: what the second column of a pair gives is added first, then
 // what the first gives, each by a fused multiply-add that takes what is below the smallest normal number for zero. That
@@ -25,13 +26,22 @@ struct Weights {
 };
 
 /// Columns 2 `pair` and 2 `pair` + 1, row by row. `left` columns are left.
+template <Family F>
 inline __m512bh weight_pair(const uint8_t* panel, int64_t pair, int64_t left) {
   alignas(64) static constexpr uint16_t kByRow[32] = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
                                                       8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
-  const __m512i columns = left > 1 ? _mm512_loadu_si512(panel + pair * kPairBytes)
-                                   : _mm512_maskz_loadu_epi16(0xffff, panel + pair * kPairBytes);
-  const __m512i by_row = _mm512_permutexvar_epi16(_mm512_load_si512(kByRow), columns);
-  return reinterpret_cast<__m512bh>(by_row);
+  const uint8_t* at = panel + pair * kPairBytes;
+  __m512i columns;
+  if constexpr (F == Family::BF16) {
+    columns = left > 1 ? _mm512_loadu_si512(at) : _mm512_maskz_loadu_epi16(0xffff, at);
+  } else {
+    const auto floats = [&](const uint8_t* column) __attribute__((always_inline)) {
+      return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(column)));
+    };
+    const __m512 second = left > 1 ? floats(at + kPairBytes / 2) : _mm512_setzero_ps();
+    columns = reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(second, floats(at)));
+  }
+  return reinterpret_cast<__m512bh>(_mm512_permutexvar_epi16(_mm512_load_si512(kByRow), columns));
 }
 
 inline __mmask16 row_mask(int64_t rows) {
@@ -39,7 +49,7 @@ inline __mmask16 row_mask(int64_t rows) {
 }
 
 /// T tokens by P panels: columns from w.data on are added to out, or put there if they are the first; x is [pair][T].
-template <int T, int P>
+template <Family F, int T, int P>
 void multiply(const Weights& w, const uint32_t* x, bool first, float* out, int64_t stride) {
   __m512 total[P][T];
   __mmask16 rows[P];
@@ -52,7 +62,7 @@ void multiply(const Weights& w, const uint32_t* x, bool first, float* out, int64
   const auto add_pair = [&](int64_t pair, int64_t left) __attribute__((always_inline)) {
     __m512bh weights[P];
     for (int p = 0; p < P; ++p) {
-      weights[p] = weight_pair(w.data + static_cast<uint64_t>(p) * w.panel_bytes, pair, left);
+      weights[p] = weight_pair<F>(w.data + static_cast<uint64_t>(p) * w.panel_bytes, pair, left);
     }
     LOWBIT_UNROLL
     for (int t = 0; t < T; ++t) {
@@ -70,16 +80,16 @@ void multiply(const Weights& w, const uint32_t* x, bool first, float* out, int64
 
 using Multiply = void (*)(const Weights&, const uint32_t*, bool, float*, int64_t);
 
-template <int T, int P>
+template <Family F, int T, int P>
 Multiply pick(int64_t tokens) {
   if constexpr (T == 1)
-    return multiply<1, P>;
+    return multiply<F, 1, P>;
   else
-    return tokens == T ? multiply<T, P> : pick<T - 1, P>(tokens);
+    return tokens == T ? multiply<F, T, P> : pick<F, T - 1, P>(tokens);
 }
 
 /// Columns [from, from + cols) of P panels at once for as long as there are so many. Returns the first that is left.
-template <int P>
+template <Family F, int P>
 int64_t multiply_panels(const PackedView& w, int64_t panel, int64_t end, int64_t from, int64_t cols,
                         const ActivationView& x, float* out, int64_t stride) {
   constexpr int kMost = P > kPanels ? 1 : kTokens;
@@ -90,11 +100,26 @@ int64_t multiply_panels(const PackedView& w, int64_t panel, int64_t end, int64_t
                        cols, w.rows - panel * kPanelRows};
     for (int64_t token = 0; token < x.tokens; token += kMost) {
       const int64_t tokens = x.tokens - token < kMost ? x.tokens - token : kMost;
-      pick<kMost, P>(tokens)(some, activations + token * pairs + from / 2 * tokens, from == 0,
-                             out + token * stride + panel * kPanelRows, stride);
+      pick<F, kMost, P>(tokens)(some, activations + token * pairs + from / 2 * tokens, from == 0,
+                                out + token * stride + panel * kPanelRows, stride);
     }
   }
   return panel;
+}
+
+template <Family F>
+void matmul_of(const PackedView& w, int64_t begin, int64_t end, const ActivationView& x, float* out, int64_t stride) {
+  const int64_t block = x.tokens == 1 ? x.cols : 2 * kBlockPairs;
+  for (int64_t from = 0; from < x.cols; from += block) {
+    const int64_t cols = x.cols - from < block ? x.cols - from : block;
+    int64_t panel = begin;
+    if (x.tokens == 1 && w.panel_bytes > kShortPanel) {
+      panel = multiply_panels<F, kSingleTokenPanels>(w, panel, end, from, cols, x, out, stride);
+    } else if (x.tokens > 1) {
+      panel = multiply_panels<F, kPanels>(w, panel, end, from, cols, x, out, stride);
+    }
+    multiply_panels<F, 1>(w, panel, end, from, cols, x, out, stride);
+  }
 }
 
 }  // namespace
@@ -114,17 +139,8 @@ void bf16_row(const float* x, int64_t cols, uint32_t* out, int64_t stride) {
 
 void matmul_bf16(const PackedView& w, int64_t begin, int64_t end, const ActivationView& x, float* out,
                  int64_t out_stride) {
-  const int64_t block = x.tokens == 1 ? x.cols : 2 * kBlockPairs;
-  for (int64_t from = 0; from < x.cols; from += block) {
-    const int64_t cols = x.cols - from < block ? x.cols - from : block;
-    int64_t panel = begin;
-    if (x.tokens == 1 && w.panel_bytes > kShortPanel) {
-      panel = multiply_panels<kSingleTokenPanels>(w, panel, end, from, cols, x, out, out_stride);
-    } else if (x.tokens > 1) {
-      panel = multiply_panels<kPanels>(w, panel, end, from, cols, x, out, out_stride);
-    }
-    multiply_panels<1>(w, panel, end, from, cols, x, out, out_stride);
-  }
+  const auto multiply = w.family == Family::F16 ? matmul_of<Family::F16> : matmul_of<Family::BF16>;
+  multiply(w, begin, end, x, out, out_stride);
 }
 
 }  // namespace lowbit::zen4

@@ -20,7 +20,7 @@ namespace lowbit {
 enum class ActivationForm : uint8_t {
   Codes,   ///< int8 with a scale (see ActivationTile): with weights that are codes
   Floats,  ///< binary32: with float weights
-  Bf16,    ///< rounded to bfloat16: with BF16 weights, where there is Kernels::matmul_bf16
+  Bf16,    ///< rounded to bfloat16: with BF16 and F16 weights, where there is Kernels::matmul_bf16
   Chunks,  ///< ActivationChunk: with weights that have integer scales, where there is Kernels::matmul_chunks
 };
 
@@ -51,7 +51,8 @@ struct Kernels {
                         int64_t out_stride);
   /// Fills pair j of a token's activations at out[j * stride], rounded to bfloat16.
   void (*bf16_row)(const float* x, int64_t cols, uint32_t* out, int64_t stride) = nullptr;
-  /// The product of BF16 weights and such activations. Null, like bf16_row, but for zen4.
+  /// The product of BF16 weights, or of F16 ones rounded to it, and such activations. Null, like bf16_row, but for
+  /// zen4.
   void (*matmul_bf16)(const PackedView& w, int64_t begin, int64_t end, const ActivationView& x, float* out,
                       int64_t out_stride) = nullptr;
   /// Fills chunk j of a token's activations at out[j * stride]; cols is a multiple of kChunkCols.
@@ -87,9 +88,10 @@ struct Kernels {
   /// The form that products with weights of that family are fastest in: at the price of more rounding if it is Bf16 or
   /// Chunks.
   ActivationForm fastest(Family family) const {
-    if (family == Family::BF16 && matmul_bf16 != nullptr) return ActivationForm::Bf16;
-    if (traits(family).sub_scales > 0 && matmul_chunks != nullptr) return ActivationForm::Chunks;
-    return traits(family).is_float ? ActivationForm::Floats : ActivationForm::Codes;
+    const FamilyTraits t = traits(family);
+    if (t.is_float && t.bits == 16 && matmul_bf16 != nullptr) return ActivationForm::Bf16;
+    if (t.sub_scales > 0 && matmul_chunks != nullptr) return ActivationForm::Chunks;
+    return t.is_float ? ActivationForm::Floats : ActivationForm::Codes;
   }
 };
 

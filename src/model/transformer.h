@@ -29,7 +29,7 @@ class Tap {
   virtual void input(const WeightId& weight, const float* x, int64_t tokens, int64_t cols) = 0;
 };
 
-/// How activations are rounded for products.
+/// How activations are rounded for products (and F16 weights, where Fast has them multiplied as BF16).
 enum class ActivationRounding : uint8_t {
   Fine,      ///< to 8 bits with a scale every 32 for codes; not at all for float weights: what models are judged by
   Fast,      ///< the same, but as Kernels::fastest() has it: what models are run with

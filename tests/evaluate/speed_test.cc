@@ -44,20 +44,23 @@ TEST(SpeedTest, TheWorkOfAPassIsCountedExactly) {
   EXPECT_GE(result.fraction_of_limit(limits), 2 * least * mean / 6 * (1 - 1e-9));
 }
 
-TEST(SpeedTest, Bf16WeightsAreHeldAgainstTheirOwnLimit) {
-  TinyOptions options;
-  options.config = tiny_config(64, 2, 80);
-  options.matrices = &encoding(EncodingId::BF16);
-  const TinyModel tiny(options);
+TEST(SpeedTest, SixteenBitWeightsAreHeldAgainstTheirOwnLimit) {
   ThreadPool pool(2);
-  for (const ActivationRounding rounding : {ActivationRounding::Fine, ActivationRounding::Fast}) {
-    Transformer model(tiny.source, pool, rounding);
-    MachineLimits limits(pool);
-    const PassWork work = measure_speed(model, tiny.source, {4, 0}, 1, limits).passes.at(0);
-    EXPECT_EQ(work.bf16_operations > 0, peaks().bf16 != nullptr && rounding == ActivationRounding::Fast);
-    EXPECT_EQ(limits.bf16_operations() > 0, peaks().bf16 != nullptr);
-    EXPECT_EQ(work.code_operations, 0);
-    EXPECT_GT(work.float_operations, 0);  // attention at least
+  for (const EncodingId type : {EncodingId::BF16, EncodingId::F16, EncodingId::F32}) {
+    TinyOptions options;
+    options.config = tiny_config(64, 2, 80);
+    options.matrices = &encoding(type);
+    const TinyModel tiny(options);
+    for (const ActivationRounding rounding : {ActivationRounding::Fine, ActivationRounding::Fast}) {
+      Transformer model(tiny.source, pool, rounding);
+      MachineLimits limits(pool);
+      const PassWork work = measure_speed(model, tiny.source, {4, 0}, 1, limits).passes.at(0);
+      const bool faster = type != EncodingId::F32 && rounding == ActivationRounding::Fast;
+      EXPECT_EQ(work.bf16_operations > 0, peaks().bf16 != nullptr && faster);
+      EXPECT_EQ(limits.bf16_operations() > 0, peaks().bf16 != nullptr);
+      EXPECT_EQ(work.code_operations, 0);
+      EXPECT_GT(work.float_operations, 0);  // attention at least
+    }
   }
 }
 

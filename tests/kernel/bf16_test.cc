@@ -1,6 +1,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <span>
+
 #include "kernel/support.h"
 
 namespace lowbit {
@@ -12,6 +14,7 @@ using test::random_weights;
 using test::same_bits;
 
 const Encoding& kBf16 = encoding(EncodingId::BF16);
+const Encoding& kF16 = encoding(EncodingId::F16);
 
 std::vector<const Kernels*> with_bf16() { return test::kernels_with(ActivationForm::Bf16); }
 
@@ -32,7 +35,7 @@ std::vector<float> expected(const std::vector<float>& weights, const std::vector
       const auto add = [&](int64_t c) {
         if (c >= cols) return;
         const float activation = bf16_to_f32(f32_to_bf16(normal_or_zero(x[static_cast<size_t>(t * cols + c)])));
-        const float weight = normal_or_zero(weights[static_cast<size_t>(r * cols + c)]);
+        const float weight = bf16_to_f32(f32_to_bf16(normal_or_zero(weights[static_cast<size_t>(r * cols + c)])));
         total = normal_or_zero(std::fma(weight, activation, total));
       };
       for (int64_t c = 0; c < cols; c += 2) {
@@ -45,7 +48,31 @@ std::vector<float> expected(const std::vector<float>& weights, const std::vector
   return out;
 }
 
-TEST(Bf16Products, AreThoseOfRoundedActivations) {
+void expect_plain_products(const Encoding& encoding, int64_t rows, int64_t cols, ThreadPool& pool) {
+  const auto data = random_weights(encoding, rows, cols, 1);
+  const auto weights = decoded(encoding, data, rows * cols);
+  const PackedMatrix w = pack_matrix(encoding, rows, cols, data.data(), nullptr, pool);
+  const int64_t most = rows == 40 ? 400 : 61;  // 400 are shared out too
+  const auto x = random_floats(most * cols, 2);
+  const auto all = expected(weights, x, rows, cols, most);
+  for (const int64_t tokens : {1, 2, 3, 5, 8, 11, 12, 13, 24, 25, 61, 400}) {
+    if (tokens > most) continue;
+    const std::vector<float> some(x.begin(), x.begin() + tokens * cols);
+    const std::vector<float> want(all.begin(), all.begin() + tokens * rows);
+    for (const Kernels* k : with_bf16()) {
+      const auto case_ = testing::Message()
+                         << k->name << " " << encoding.name << " " << rows << "x" << cols << " tokens " << tokens;
+      EXPECT_TRUE(same_bits(product(*k, w, some, tokens, pool), want)) << case_;
+      Activations a;
+      prepare_fast(*k, w, some.data(), tokens, a, pool);
+      std::vector<float> out(want.size(), -777.0f);
+      k->matmul_bf16(w.view(), 0, w.panels(), a.view, out.data(), rows);  // several panels at a time
+      EXPECT_TRUE(same_bits(out, want)) << case_;
+    }
+  }
+}
+
+TEST(Bf16Products, AreThoseOfRoundedNumbers) {
   if (with_bf16().empty()) GTEST_SKIP() << "no instruction set of this machine has them";
   ThreadPool pool(2);
   struct Shape {
@@ -53,24 +80,35 @@ TEST(Bf16Products, AreThoseOfRoundedActivations) {
   };
   for (const auto [rows, cols] :
        {Shape{1, 1}, {15, 7}, {16, 32}, {40, 201}, {150, 64}, {17, 2100}, {33, 4099}, {90, 1101}}) {
-    const auto data = random_weights(kBf16, rows, cols, 1);
-    const auto weights = decoded(kBf16, data, rows * cols);
-    const PackedMatrix w = pack_matrix(kBf16, rows, cols, data.data(), nullptr, pool);
-    const int64_t most = rows == 40 ? 400 : 61;  // 400 are shared out too
-    const auto x = random_floats(most * cols, 2);
-    const auto all = expected(weights, x, rows, cols, most);
-    for (const int64_t tokens : {1, 2, 3, 5, 8, 11, 12, 13, 24, 25, 61, 400}) {
-      if (tokens > most) continue;
+    for (const Encoding* encoding : {&kBf16, &kF16}) expect_plain_products(*encoding, rows, cols, pool);
+  }
+}
+
+/// Halves below the normal ones, the largest, and those between two BF16 numbers; infinities and NaN stay what they
+/// are.
+TEST(Bf16Products, RoundEveryHalfAsWeightsOfThatTypeAre) {
+  if (with_bf16().empty()) GTEST_SKIP() << "no instruction set of this machine has them";
+  ThreadPool pool(1);
+  const int64_t rows = 1 << 16, cols = 2;
+  std::vector<uint16_t> halves, brains;
+  for (int i = 0; i < rows; ++i) {
+    const auto half = static_cast<uint16_t>(i);
+    for (const uint16_t h : {half, uint16_t{0}}) {
+      halves.push_back(h);
+      brains.push_back(f32_to_bf16(f16_to_f32(h)));
+    }
+  }
+  const auto bytes = [](const std::vector<uint16_t>& v) { return std::as_bytes(std::span(v)).data(); };
+  const PackedMatrix w = pack_matrix(kF16, rows, cols, bytes(halves), nullptr, pool);
+  const PackedMatrix rounded = pack_matrix(kBf16, rows, cols, bytes(brains), nullptr, pool);
+  const std::vector<float> x(2 * cols, 1.0f);
+  for (const Kernels* k : with_bf16()) {
+    for (const int64_t tokens : {1, 2}) {
       const std::vector<float> some(x.begin(), x.begin() + tokens * cols);
-      const std::vector<float> want(all.begin(), all.begin() + tokens * rows);
-      for (const Kernels* k : with_bf16()) {
-        EXPECT_TRUE(same_bits(product(*k, w, some, tokens, pool), want))
-            << k->name << " " << rows << "x" << cols << " tokens " << tokens;
-        Activations a;
-        prepare_fast(*k, w, some.data(), tokens, a, pool);
-        std::vector<float> out(want.size(), -777.0f);
-        k->matmul_bf16(w.view(), 0, w.panels(), a.view, out.data(), rows);  // several panels at a time
-        EXPECT_TRUE(same_bits(out, want)) << k->name << " " << rows << "x" << cols << " tokens " << tokens;
+      const auto out = product(*k, w, some, tokens, pool), want = product(*k, rounded, some, tokens, pool);
+      for (size_t i = 0; i < out.size(); ++i) {
+        const bool same = std::isnan(want[i]) ? std::isnan(out[i]) : out[i] == want[i];
+        ASSERT_TRUE(same) << i << ": " << out[i] << ", not " << want[i];
       }
     }
   }
@@ -107,10 +145,10 @@ TEST(Bf16Products, AreRefusedForOtherWeights) {
   if (with_bf16().empty()) GTEST_SKIP() << "no instruction set of this machine has them";
   ThreadPool pool(1);
   const Kernels& k = *with_bf16().front();
-  const Encoding& f16 = encoding(EncodingId::F16);
-  const auto a = random_weights(kBf16, 16, 64, 1), b = random_weights(f16, 16, 64, 1);
+  const Encoding& f32 = encoding(EncodingId::F32);
+  const auto a = random_weights(kBf16, 16, 64, 1), b = random_weights(f32, 16, 64, 1);
   const PackedMatrix w = pack_matrix(kBf16, 16, 64, a.data(), nullptr, pool);
-  const PackedMatrix other = pack_matrix(f16, 16, 64, b.data(), nullptr, pool);
+  const PackedMatrix other = pack_matrix(f32, 16, 64, b.data(), nullptr, pool);
   const auto x = random_floats(64, 2);
   std::vector<float> out(16);
   Activations activations;

@@ -134,8 +134,8 @@ INSTANTIATE_TEST_SUITE_P(Encodings, Invariance, testing::ValuesIn([] {
                              out.push_back({id, ActivationRounding::Fine});
                            }
                            for (const EncodingId id :
-                                {EncodingId::BF16, EncodingId::Q2_K, EncodingId::Q3_K, EncodingId::Q4_K,
-                                 EncodingId::Q5_K, EncodingId::Q6_K, EncodingId::IQ4_XS}) {
+                                {EncodingId::BF16, EncodingId::F16, EncodingId::Q2_K, EncodingId::Q3_K,
+                                 EncodingId::Q4_K, EncodingId::Q5_K, EncodingId::Q6_K, EncodingId::IQ4_XS}) {
                              out.push_back({id, ActivationRounding::Fast});
                            }
                            return out;
