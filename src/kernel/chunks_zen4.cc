@@ -365,17 +365,28 @@ void multiply_stored(const PackedView& w, int64_t panel, Table table, const Acti
   totals.store(out + row, stride, w.rows - row);
 }
 
-/// `chunks` decoded chunks of N panels by T tokens of a group of `width`, added to out (or put there, if they are the
-/// first).
+/// Activations of the tokens that are multiplied together.
+struct SomeChunks {
+  const ActivationChunk* x;     ///< of the first column
+  int64_t width;                ///< tokens of their group
+  const ActivationChunk* next;  ///< what is read after them
+};
+
+/// `chunks` decoded chunks of N panels by T tokens, added to out (or put there, if they are the first).
 template <Family F, int N, int T>
-void multiply_decoded(const ChunkBytes<F> (*bytes)[kBlockChunks], int64_t chunks, const ActivationChunk* x,
-                      int64_t width, bool first, float* out, int64_t stride, int64_t rows) {
+void multiply_decoded(const ChunkBytes<F> (*bytes)[kBlockChunks], int64_t chunks, const SomeChunks& tokens, bool first,
+                      float* out, int64_t stride, int64_t rows) {
   Totals<N, T> totals;
   if (!first) totals.load(out, stride, rows);
-  for (int64_t c = 0; c < chunks; ++c, x += width) {
+  const ActivationChunk* x = tokens.x;
+  for (int64_t c = 0; c < chunks; ++c, x += tokens.width) {
     DecodedChunk<F> chunk[N];
     for (int n = 0; n < N; ++n) chunk[n].bytes = &bytes[n][c];
-    multiply_chunk<DecodedChunk<F>, N, T>(chunk, x, first && c == 0, totals, [](int) LOWBIT_INLINE_LAMBDA {});
+    const ActivationChunk* next = c + 1 < chunks ? x + tokens.width : tokens.next;
+    multiply_chunk<DecodedChunk<F>, N, T>(chunk, x, first && c == 0, totals, [&](int tile) LOWBIT_INLINE_LAMBDA {
+      constexpr int kBytes = sizeof(ActivationChunk) / kChunkTiles;  // they come from the third cache
+      for (int t = 0; t < T; ++t) __builtin_prefetch(reinterpret_cast<const char*>(next + t) + tile * kBytes);
+    });
   }
   totals.store(out, stride, rows);
 }
@@ -390,8 +401,8 @@ MultiplyStored pick_stored(int64_t tokens) {
 }
 
 template <Family F>
-using MultiplyDecoded = void (*)(const ChunkBytes<F> (*)[kBlockChunks], int64_t, const ActivationChunk*, int64_t, bool,
-                                 float*, int64_t, int64_t);
+using MultiplyDecoded = void (*)(const ChunkBytes<F> (*)[kBlockChunks], int64_t, const SomeChunks&, bool, float*,
+                                 int64_t, int64_t);
 template <Family F, int N, int T>
 MultiplyDecoded<F> pick_decoded(int64_t tokens) {
   if constexpr (T == 1)
@@ -400,21 +411,28 @@ MultiplyDecoded<F> pick_decoded(int64_t tokens) {
     return tokens == T ? multiply_decoded<F, N, T> : pick_decoded<F, N, T - 1>(tokens);
 }
 
-/// Tokens [first, first + count) of a group of `width`, whose first chunk is at `x`.
+int64_t group_width(const ActivationView& x, int64_t group) {
+  return x.tokens - group < kGroupTokens ? x.tokens - group : kGroupTokens;
+}
+/// A token's chunk `c`.
+const ActivationChunk* chunk_of(const ActivationView& x, int64_t token, int64_t c) {
+  const int64_t group = token / kGroupTokens * kGroupTokens;
+  return static_cast<const ActivationChunk*>(x.data) + group * (x.cols / kChunkCols) + c * group_width(x, group) +
+         (token - group);
+}
+
+/// Tokens [first, first + count) of a group of `width`.
 struct SomeTokens {
   int64_t first, count, width;
-  const ActivationChunk* x;
 };
 /// Calls f(SomeTokens) for all tokens of a view, up to `most` at once.
 template <typename Function>
 LOWBIT_INLINE void for_tokens(const ActivationView& x, int64_t most, const Function& f) {
   for (int64_t group = 0; group < x.tokens; group += kGroupTokens) {
-    const int64_t width = x.tokens - group < kGroupTokens ? x.tokens - group : kGroupTokens;
-    const int64_t passes = (width + most - 1) / most;
-    const ActivationChunk* of_group = static_cast<const ActivationChunk*>(x.data) + group * (x.cols / kChunkCols);
+    const int64_t width = group_width(x, group), passes = (width + most - 1) / most;
     for (int64_t pass = 0; pass < passes; ++pass) {
       const int64_t first = width * pass / passes;
-      f(SomeTokens{group + first, width * (pass + 1) / passes - first, width, of_group + first});
+      f(SomeTokens{group + first, width * (pass + 1) / passes - first, width});
     }
   }
 }
@@ -438,10 +456,12 @@ void multiply_block(const PackedView& w, int64_t begin, int64_t end, int64_t fro
     for (int64_t t = next; t < next + kTokens && t < x.tokens; ++t) {  // to be visited next: rows lie far apart
       for (int64_t panel = begin; panel < end; ++panel) __builtin_prefetch(out + t * stride + panel * kPanelRows, 1);
     }
+    const ActivationChunk* own = chunk_of(x, some.first, from);
     for (int64_t panel = begin; panel < end; panel += 2) {
       const int64_t row = panel * kPanelRows;
-      (panel + 2 <= end ? two : one)(decoded + (panel - begin), count, some.x + from * some.width, some.width,
-                                     from == 0, out + some.first * stride + row, stride, w.rows - row);
+      const SomeChunks tokens{own, some.width, panel + 2 < end ? own : chunk_of(x, next, from)};
+      (panel + 2 <= end ? two : one)(decoded + (panel - begin), count, tokens, from == 0,
+                                     out + some.first * stride + row, stride, w.rows - row);
     }
   });
 }
@@ -470,7 +490,8 @@ void matmul_chunks_of(const PackedView& w, int64_t begin, int64_t end, const Act
   }
   for (int64_t panel = begin; panel < end; ++panel) {
     for_tokens(x, kFewTokens, [&](const SomeTokens& some) {
-      pick_stored<F, kFewTokens>(some.count)(w, panel, table, some.x, some.width, out + some.first * stride, stride);
+      pick_stored<F, kFewTokens>(some.count)(w, panel, table, chunk_of(x, some.first, 0), some.width,
+                                             out + some.first * stride, stride);
     });
   }
 }
