@@ -16,7 +16,7 @@ namespace {
 constexpr int kTokens = 12, kPanels = 2, kSingleTokenPanels = 4;
 static_assert(kTaskTokens % kTokens == 0);
 /// Pairs between two visits of the outputs, so that kPanels panels of weights stay in the second cache.
-constexpr int64_t kBlockPairs = 1024;
+constexpr int64_t kBlockPairs = 4096;
 constexpr int64_t kPairBytes = 2 * 2 * kPanelRows;
 
 struct Weights {
