@@ -25,11 +25,9 @@ void add_rounding_option(CLI::App* command, ActivationRounding& rounding) {
       ->add_option_function<std::string>(
           "--activations", [&rounding, known](const std::string& wanted) { rounding = known.at(wanted); },
           "fast (default): what this processor multiplies fastest. On AMD with AVX-512, F16 weights and the inputs of "
-          "F16 "
-          "and BF16 ones are rounded to BF16, the inputs of K-quants and IQ4_XS to 8 bits with a scale in 256 columns "
-          "and powers of two below "
-          "it. fine: floats stay exact, the inputs of all others have a scale every 32. lowbit eval "
-          "--activations fast tells what is lost")
+          "16-bit weights are rounded to BF16, the inputs of K-quants and IQ4_XS to 8 bits with a scale in 256 columns "
+          "and powers of two below it. fine: floats stay exact, the inputs of all others have a scale every 32. lowbit "
+          "eval --activations fast tells what is lost")
       ->check(CLI::IsMember(known));
 }
 
