@@ -48,7 +48,7 @@ void add_eval(CLI::App& app, Common& common) {
           "--activations", options->measure.activations,
           "How activations are rounded to 8 bits: llama.cpp (default), or fine, with a scale every 32 (default "
           "with --hf); of float weights they stay exact. Or fast: the model's as lowbit run rounds them on this "
-          "machine, the reference's fine")
+          "machine, and F16 weights if it does, the reference's fine")
       ->check(CLI::IsMember({"llama.cpp", "fine", "fast"}));
   command->callback([&common, options] { eval(common, *options); });
 }

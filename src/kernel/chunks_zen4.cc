@@ -457,9 +457,10 @@ void multiply_block(const PackedView& w, int64_t begin, int64_t end, int64_t fro
       for (int64_t panel = begin; panel < end; ++panel) __builtin_prefetch(out + t * stride + panel * kPanelRows, 1);
     }
     const ActivationChunk* own = chunk_of(x, some.first, from);
+    const ActivationChunk* others = chunk_of(x, next < x.tokens ? next : 0, from);
     for (int64_t panel = begin; panel < end; panel += 2) {
       const int64_t row = panel * kPanelRows;
-      const SomeChunks tokens{own, some.width, panel + 2 < end ? own : chunk_of(x, next, from)};
+      const SomeChunks tokens{own, some.width, panel + 2 < end ? own : others};
       (panel + 2 <= end ? two : one)(decoded + (panel - begin), count, tokens, from == 0,
                                      out + some.first * stride + row, stride, w.rows - row);
     }
