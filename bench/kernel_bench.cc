@@ -193,7 +193,7 @@ int run(const Options& options) {
   const int64_t cols = options.cols;
   for (const Encoding& e : encodings()) {
     const auto named = [&](const std::string& n) { return n == e.name; };
-    if (!has_kernel(e)) continue;
+    if (!family_of(e)) continue;
     if (!options.names.empty() && std::none_of(options.names.begin(), options.names.end(), named)) continue;
     const auto rows = static_cast<int64_t>(static_cast<double>(kColdBytes) * 8 / e.bits_per_weight() / cols) / 16 * 16;
     const auto piece = random_weights(e, 64 * cols);

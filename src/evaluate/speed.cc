@@ -7,7 +7,7 @@
 #include <cmath>
 #include <span>
 
-#include "kernel/peak.h"
+#include "kernel/kernels.h"
 #include "model/layout.h"
 #include "model/transformer_weights.h"
 
@@ -88,14 +88,12 @@ class Run {
 /// `fast`: products are those of Kernels::fastest().
 void add(PassWork& work, const ModelSource& source, const WeightId& id, int64_t tokens, bool fast) {
   const TensorInfo& info = source.store->at(source.name(id));
-  const double operations = 2.0 * static_cast<double>(info.elements() * tokens);
-  if (info.encoding->kind != EncodingKind::Float) {
-    work.code_operations += operations;
-  } else if (info.encoding->bits_per_weight() == 16 && fast && peaks().bf16 != nullptr) {
-    work.bf16_operations += operations;
-  } else {
-    work.float_operations += operations;
-  }
+  const Family family = family_of(*info.encoding).value();  // as the model was loaded
+  const bool bf16 = fast && kernels().fastest(family) == ActivationForm::Bf16;
+  double& operations = bf16                      ? work.bf16_operations
+                       : traits(family).is_float ? work.float_operations
+                                                 : work.code_operations;
+  operations += 2.0 * static_cast<double>(info.elements() * tokens);
 }
 
 /// A pass of `count` tokens of each sequence after `before` others, whose last tokens' logits are wanted.

@@ -25,21 +25,20 @@ struct Weights {
   int64_t cols, rows;  ///< that are left
 };
 
-/// Columns 2 `pair` and 2 `pair` + 1, row by row. `left` columns are left.
+/// Columns 2 `pair` and 2 `pair` + 1, row by row; 0 beyond the last column, with which panels are padded.
 template <Family F>
-inline __m512bh weight_pair(const uint8_t* panel, int64_t pair, int64_t left) {
+inline __m512bh weight_pair(const uint8_t* panel, int64_t pair) {
   alignas(64) static constexpr uint16_t kByRow[32] = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
                                                       8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
   const uint8_t* at = panel + pair * kPairBytes;
   __m512i columns;
   if constexpr (F == Family::BF16) {
-    columns = left > 1 ? _mm512_loadu_si512(at) : _mm512_maskz_loadu_epi16(0xffff, at);
+    columns = _mm512_loadu_si512(at);
   } else {
     const auto floats = [&](const uint8_t* column) __attribute__((always_inline)) {
       return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(column)));
     };
-    const __m512 second = left > 1 ? floats(at + kPairBytes / 2) : _mm512_setzero_ps();
-    columns = reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(second, floats(at)));
+    columns = reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(floats(at + kPairBytes / 2), floats(at)));
   }
   return reinterpret_cast<__m512bh>(_mm512_permutexvar_epi16(_mm512_load_si512(kByRow), columns));
 }
@@ -59,10 +58,10 @@ void multiply(const Weights& w, const uint32_t* x, bool first, float* out, int64
       total[p][t] = first ? _mm512_setzero_ps() : _mm512_maskz_loadu_ps(rows[p], out + t * stride + p * kPanelRows);
     }
   }
-  const auto add_pair = [&](int64_t pair, int64_t left) __attribute__((always_inline)) {
+  for (int64_t pair = 0; pair < (w.cols + 1) / 2; ++pair) {
     __m512bh weights[P];
     for (int p = 0; p < P; ++p) {
-      weights[p] = weight_pair<F>(w.data + static_cast<uint64_t>(p) * w.panel_bytes, pair, left);
+      weights[p] = weight_pair<F>(w.data + static_cast<uint64_t>(p) * w.panel_bytes, pair);
     }
     LOWBIT_UNROLL
     for (int t = 0; t < T; ++t) {
@@ -70,9 +69,7 @@ void multiply(const Weights& w, const uint32_t* x, bool first, float* out, int64
       LOWBIT_UNROLL
       for (int p = 0; p < P; ++p) total[p][t] = _mm512_dpbf16_ps(total[p][t], weights[p], activations);
     }
-  };
-  for (int64_t pair = 0; pair < w.cols / 2; ++pair) add_pair(pair, 2);
-  if (w.cols % 2 != 0) add_pair(w.cols / 2, 1);
+  }
   for (int p = 0; p < P; ++p) {
     for (int t = 0; t < T; ++t) _mm512_mask_storeu_ps(out + t * stride + p * kPanelRows, rows[p], total[p][t]);
   }

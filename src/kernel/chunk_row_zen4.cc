@@ -81,7 +81,7 @@ inline void round_chunk(const float* x, float most, const int32_t (&tile_bits)[k
 }
 
 /// Sets what follows from the scale, the shifts and the codes.
-inline void set_sums(ActivationChunk& out) {
+inline void set_starts_and_sums(ActivationChunk& out) {
   const HalfSums sums = sums_of(out.codes);
   const int32_t(&first)[kChunkTiles] = sums.of[0];
   const int32_t(&last)[kChunkTiles] = sums.of[1];
@@ -131,7 +131,7 @@ void chunk_row(const float* x, int64_t cols, ActivationChunk* out, int64_t strid
       __builtin_memset(out->codes, 0, sizeof out->codes);
       __builtin_memset(out->shift, 0, sizeof out->shift);
     }
-    set_sums(*out);
+    set_starts_and_sums(*out);
   }
 }
 

@@ -2,8 +2,9 @@
 // quantized activations. Nothing here has external linkage or is a template, because kernel files are compiled for
 // instruction sets that the machine may lack: a shared inline function could leak them into portable code.
 //
-// A matrix is cut into panels of 16 rows. A panel of a float family is [cols][16] elements. A panel of the others is a
-// sequence of chunks of up to 8 tiles of 32 columns; a chunk of n tiles is a header, then n tiles of codes:
+// A matrix is cut into panels of 16 rows. A panel of a float family is [cols][16] elements, then zeros up to a multiple
+// of 64 bytes. A panel of the others is a sequence of chunks of up to 8 tiles of 32 columns; a chunk of n tiles is a
+// header, then n tiles of codes:
 //
 //   header  F16 scales:    scale f16[g][16], then minimum (or zero point) f16[g][16] if the family has minima: 2^shared
 //                          tiles have one between them, so that g = n / 2^shared, rounded up

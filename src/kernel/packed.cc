@@ -15,73 +15,6 @@
 namespace lowbit {
 namespace {
 
-bool family_of(EncodingId id, Family& family) {
-  switch (id) {
-    case EncodingId::F32:
-      family = Family::F32;
-      return true;
-    case EncodingId::F16:
-      family = Family::F16;
-      return true;
-    case EncodingId::BF16:
-      family = Family::BF16;
-      return true;
-    case EncodingId::Q4_0:
-      family = Family::S4;
-      return true;
-    case EncodingId::Q4_1:
-      family = Family::M4;
-      return true;
-    case EncodingId::Q5_0:
-      family = Family::S5;
-      return true;
-    case EncodingId::Q5_1:
-      family = Family::M5;
-      return true;
-    case EncodingId::Q8_0:
-      family = Family::S8;
-      return true;
-    case EncodingId::Q2_K:
-      family = Family::K2;
-      return true;
-    case EncodingId::Q3_K:
-      family = Family::K3;
-      return true;
-    case EncodingId::Q4_K:
-      family = Family::K4;
-      return true;
-    case EncodingId::Q5_K:
-      family = Family::K5;
-      return true;
-    case EncodingId::Q6_K:
-      family = Family::K6;
-      return true;
-    case EncodingId::IQ4_NL:
-      family = Family::T4;
-      return true;
-    case EncodingId::IQ4_XS:
-      family = Family::TK4;
-      return true;
-    case EncodingId::NF4:
-      family = Family::T4;
-      return true;
-    case EncodingId::Z2:
-      family = Family::Z2;
-      return true;
-    case EncodingId::Z3:
-      family = Family::Z3;
-      return true;
-    case EncodingId::Z4:
-      family = Family::Z4;
-      return true;
-    case EncodingId::Z8:
-      family = Family::Z8;
-      return true;
-    default:
-      return false;
-  }
-}
-
 uint64_t float_size(Family family) { return family == Family::F32 ? 4 : 2; }
 
 /// Bytes of a panel of `cols` columns, or false on overflow.
@@ -313,9 +246,51 @@ void unpack_row(const PackedView& view, FamilyTraits t, const uint8_t* chunk, in
 
 void PackedMatrix::Free::operator()(uint8_t* p) const { std::free(p); }
 
-bool has_kernel(const Encoding& encoding) {
-  Family family;
-  return family_of(encoding.id, family);
+std::optional<Family> family_of(const Encoding& encoding) {
+  switch (encoding.id) {
+    case EncodingId::F32:
+      return Family::F32;
+    case EncodingId::F16:
+      return Family::F16;
+    case EncodingId::BF16:
+      return Family::BF16;
+    case EncodingId::Q4_0:
+      return Family::S4;
+    case EncodingId::Q4_1:
+      return Family::M4;
+    case EncodingId::Q5_0:
+      return Family::S5;
+    case EncodingId::Q5_1:
+      return Family::M5;
+    case EncodingId::Q8_0:
+      return Family::S8;
+    case EncodingId::Q2_K:
+      return Family::K2;
+    case EncodingId::Q3_K:
+      return Family::K3;
+    case EncodingId::Q4_K:
+      return Family::K4;
+    case EncodingId::Q5_K:
+      return Family::K5;
+    case EncodingId::Q6_K:
+      return Family::K6;
+    case EncodingId::IQ4_NL:
+      return Family::T4;
+    case EncodingId::IQ4_XS:
+      return Family::TK4;
+    case EncodingId::NF4:
+      return Family::T4;
+    case EncodingId::Z2:
+      return Family::Z2;
+    case EncodingId::Z3:
+      return Family::Z3;
+    case EncodingId::Z4:
+      return Family::Z4;
+    case EncodingId::Z8:
+      return Family::Z8;
+    default:
+      return std::nullopt;
+  }
 }
 
 std::span<const std::byte> PackedMatrix::panel_bytes(int64_t begin, int64_t end) const {
@@ -326,11 +301,13 @@ std::span<const std::byte> PackedMatrix::panel_bytes(int64_t begin, int64_t end)
 PackedMatrix PackedMatrix::of_shape(const Encoding& encoding, int64_t rows, int64_t cols, int shared) {
   PackedMatrix matrix;
   PackedView& view = matrix.view_;
-  if (!family_of(encoding.id, view.family)) fail("{}: there is no kernel that multiplies this type", encoding.name);
+  const std::optional<Family> family = family_of(encoding);
+  if (!family) fail("{}: there is no kernel that multiplies this type", encoding.name);
   if (rows <= 0 || cols <= 0 || cols % encoding.block != 0) {
     fail("a {} matrix of {} rows and {} columns: columns must be a multiple of {}", encoding.name, rows, cols,
          encoding.block);
   }
+  view.family = *family;
   view.rows = rows;
   view.cols = cols;
   view.shared = static_cast<uint8_t>(shared);

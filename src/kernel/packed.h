@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -52,8 +53,8 @@ class PackedMatrix {
   std::unique_ptr<uint8_t, Free> data_;
 };
 
-/// Whether pack_matrix takes this encoding.
-bool has_kernel(const Encoding& encoding);
+/// What pack_matrix lowers this encoding to; nullopt if there is no kernel for it.
+std::optional<Family> family_of(const Encoding& encoding);
 
 /// Lowers row-major encoded weights: `rows` rows of encoding.bytes(cols) bytes. `row_order` (or nullptr) gives, for
 /// each row of the result, the row of the source to take: how GGUF's rotary permutation is undone for free. Throws

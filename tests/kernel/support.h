@@ -17,7 +17,7 @@ namespace lowbit::test {
 inline std::vector<const Encoding*> kernel_encodings() {
   std::vector<const Encoding*> out;
   for (const Encoding& e : encodings()) {
-    if (has_kernel(e)) out.push_back(&e);
+    if (family_of(e)) out.push_back(&e);
   }
   return out;
 }
